@@ -1,0 +1,1 @@
+//! The XDP programs as objects, the structures they share with user space, loading and attaching

@@ -1,0 +1,1 @@
+//! TWAMP-Light and STAMP Session-Reflector on XDP and AF_XDP

@@ -1,0 +1,1 @@
+//! TWAMP-Light and STAMP Session-Sender: round-trip time, one-way delay, jitter, loss

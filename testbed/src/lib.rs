@@ -1,0 +1,1 @@
+//! Namespaces, veth topologies, raw peers and condition waits for tests and benchmarks

@@ -1,0 +1,1 @@
+//! AF_XDP sockets: UMEM, rings, wake-up, statistics
