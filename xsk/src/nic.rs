@@ -1,0 +1,202 @@
+//! Facts about an interface, asked by ioctl(2).
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::error::Error;
+use crate::sys;
+
+/// An interface of this network namespace.
+///
+/// It is known by its index; the facts are asked by name, and so fail after a renaming.
+#[derive(Debug)]
+pub struct Nic {
+    name: String,
+    /// `name`, terminated.
+    c_name: CString,
+    index: u32,
+    /// Any socket will do: it says which network namespace is meant.
+    control: OwnedFd,
+}
+
+/// How many queues an interface has (`ETHTOOL_GCHANNELS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// Queues that receive: `combined` and `rx` together.
+    pub rx: u32,
+    /// Queues that transmit: `combined` and `tx` together.
+    pub tx: u32,
+}
+
+/// State of a link (`IFF_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkFlags(i32);
+
+impl LinkFlags {
+    /// Administratively up (`IFF_UP`).
+    pub fn is_up(self) -> bool {
+        self.0 & libc::IFF_UP != 0
+    }
+
+    /// Up and with carrier (`IFF_RUNNING`).
+    pub fn is_running(self) -> bool {
+        self.0 & libc::IFF_RUNNING != 0
+    }
+
+    /// The loopback interface (`IFF_LOOPBACK`).
+    pub fn is_loopback(self) -> bool {
+        self.0 & libc::IFF_LOOPBACK != 0
+    }
+}
+
+impl Nic {
+    /// The interface of this name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchInterface`], or [`Error::Io`] if no control socket can be had.
+    pub fn by_name(name: &str) -> Result<Nic, Error> {
+        let missing = || Error::NoSuchInterface {
+            interface: name.to_owned(),
+        };
+        let c_name = CString::new(name).map_err(|_| missing())?;
+        // An unknown and a too long name are the same to the caller.
+        let index = sys::interface_index(&c_name).map_err(|_| missing())?;
+        Nic::new(name.to_owned(), c_name, index)
+    }
+
+    /// The interface of this index.
+    ///
+    /// # Errors
+    /// As [`by_name`](Self::by_name).
+    pub fn by_index(index: u32) -> Result<Nic, Error> {
+        let missing = || Error::NoSuchInterface {
+            interface: format!("number {index}"),
+        };
+        let name = sys::interface_name(index).map_err(|_| missing())?;
+        let c_name = CString::new(name.as_str()).map_err(|_| missing())?;
+        Nic::new(name, c_name, index)
+    }
+
+    fn new(name: String, c_name: CString, index: u32) -> Result<Nic, Error> {
+        let control = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM)
+            .map_err(|source| Error::from_io("open a control socket", source))?;
+        Ok(Nic {
+            name,
+            c_name,
+            index,
+            control,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its index, from 1.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// How many queues it has; a driver that cannot say has one of each.
+    ///
+    /// # Errors
+    /// As [`mtu`](Self::mtu).
+    pub fn channels(&self) -> Result<Channels, Error> {
+        match sys::interface_channels(self.control.as_fd(), &self.c_name) {
+            Ok(channels) => Ok(Channels {
+                rx: channels
+                    .combined_count
+                    .saturating_add(channels.rx_count)
+                    .max(1),
+                tx: channels
+                    .combined_count
+                    .saturating_add(channels.tx_count)
+                    .max(1),
+            }),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                Ok(Channels { rx: 1, tx: 1 })
+            }
+            Err(error) => Err(self.sort("count the interface's queues", error)),
+        }
+    }
+
+    /// Largest packet in octets, without the Ethernet header.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchInterface`] if it was removed or renamed, else [`Error::Io`].
+    pub fn mtu(&self) -> Result<u32, Error> {
+        let mtu = sys::interface_mtu(self.control.as_fd(), &self.c_name)
+            .map_err(|error| self.sort("ask for the interface's MTU", error))?;
+        Ok(mtu.unsigned_abs())
+    }
+
+    /// Whether the link is up and has carrier.
+    ///
+    /// # Errors
+    /// As [`mtu`](Self::mtu).
+    pub fn flags(&self) -> Result<LinkFlags, Error> {
+        sys::interface_flags(self.control.as_fd(), &self.c_name)
+            .map(LinkFlags)
+            .map_err(|error| self.sort("ask for the interface's state", error))
+    }
+
+    /// Its Ethernet address, or `None` if it is no Ethernet interface (loopback counts as one and
+    /// has the address zero).
+    ///
+    /// # Errors
+    /// As [`mtu`](Self::mtu).
+    pub fn mac(&self) -> Result<Option<[u8; 6]>, Error> {
+        let (kind, address) = sys::interface_address(self.control.as_fd(), &self.c_name)
+            .map_err(|error| self.sort("ask for the interface's address", error))?;
+        Ok([libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK]
+            .contains(&kind)
+            .then_some(address))
+    }
+
+    fn sort(&self, operation: &'static str, source: io::Error) -> Error {
+        if source.raw_os_error() == Some(libc::ENODEV) {
+            return Error::NoSuchInterface {
+                interface: self.name.clone(),
+            };
+        }
+        Error::from_io(operation, source)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(miri))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_facts_of_the_loopback_interface() {
+        let lo = Nic::by_name("lo").unwrap();
+        assert_eq!(lo.name(), "lo");
+        assert_eq!(Nic::by_index(lo.index()).unwrap().name(), "lo");
+        assert!(lo.flags().unwrap().is_loopback());
+        assert_eq!(lo.mac().unwrap(), Some([0; 6]));
+        assert!(lo.mtu().unwrap() >= 1280);
+        // The loopback driver does not count its queues.
+        assert_eq!(lo.channels().unwrap(), Channels { rx: 1, tx: 1 });
+    }
+
+    #[test]
+    fn says_which_interface_is_missing() {
+        for name in [
+            "no-such-nic",
+            "a-name-that-is-far-too-long",
+            "with\0nul",
+            "",
+        ] {
+            let error = Nic::by_name(name).unwrap_err();
+            let Error::NoSuchInterface { interface } = error else {
+                panic!("{error}")
+            };
+            assert_eq!(interface, name);
+        }
+        let error = Nic::by_index(u32::MAX).unwrap_err();
+        assert!(error.to_string().contains("number 4294967295"), "{error}");
+    }
+}

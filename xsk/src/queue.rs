@@ -1,0 +1,276 @@
+//! A UMEM with its four rings: how frames flow.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ledger::{Census, Imbalance};
+use crate::ring::{CompletionRing, FillRing, RxRing, TxRing};
+use crate::umem::{Frame, Refusal, Umem, Unsendable};
+
+/// What the kernel or the caller handed in and was refused. All zero in a healthy program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// Received descriptors whose address is outside the UMEM or in a chunk that was not lent to
+    /// receive into. No chunk changed hands.
+    pub rx_address: u64,
+    /// Received packets said to leave their chunk. The chunk was recycled.
+    pub rx_length: u64,
+    /// Descriptors of packets in several chunks (`XDP_PKT_CONTD`), or with options unknown to this
+    /// crate. The chunks were recycled.
+    pub rx_options: u64,
+    /// Completed addresses outside the UMEM or in a chunk that was not being transmitted. No chunk
+    /// changed hands.
+    pub completion_address: u64,
+    /// Frames to transmit that were shorter than an Ethernet header (14 octets). They were
+    /// recycled.
+    pub tx_runt: u64,
+    /// Frames of another UMEM to transmit or to release. Their chunks stay held there.
+    pub foreign: u64,
+    /// Looks at a kernel cursor that pointed where it cannot be. Nothing moved.
+    pub cursor: u64,
+}
+
+/// A UMEM and the four rings of one AF_XDP socket.
+///
+/// Every verb works on a batch and reads and writes the shared cursors once. None allocates, except
+/// [`receive`](Self::receive) into a vector without capacity.
+#[derive(Debug)]
+pub struct Queue {
+    /// Bound to `number` as long as the rings speak of it. A caller may put another UMEM in its
+    /// place ([`umem_mut`](Self::umem_mut)), and chunks of the one must not move by the rings of
+    /// the other.
+    umem: Umem,
+    /// Unique in this process.
+    number: u64,
+    fill: FillRing,
+    completion: CompletionRing,
+    rx: RxRing,
+    tx: TxRing,
+    rejected: Rejected,
+    /// Inside a packet in several chunks: refuse descriptors up to its last.
+    in_fragments: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        mut umem: Umem,
+        fill: FillRing,
+        completion: CompletionRing,
+        rx: RxRing,
+        tx: TxRing,
+    ) -> Queue {
+        // 0 is no queue's; 2^64 are never reached.
+        static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        umem.bind_to(number);
+        Queue {
+            umem,
+            number,
+            fill,
+            completion,
+            rx,
+            tx,
+            rejected: Rejected::default(),
+            in_fragments: false,
+        }
+    }
+
+    /// Appends up to `max` received packets to `batch`, oldest first, and returns how many.
+    ///
+    /// Give `batch` the capacity once: with it, nothing is allocated. Descriptors are checked, and
+    /// bad ones counted in [`rejected`](Self::rejected).
+    #[inline]
+    pub fn receive(&mut self, batch: &mut Vec<Frame>, max: usize) -> usize {
+        if !self.is_bound() {
+            return 0;
+        }
+        let ready = self.rx.ready(max);
+        if ready == 0 {
+            return 0;
+        }
+        let before = batch.len();
+        for _ in 0..ready {
+            let Some(descriptor) = self.rx.pop() else {
+                break;
+            };
+            let fragment = self.in_fragments || descriptor.options != 0;
+            self.in_fragments = fragment && descriptor.options & libc::XDP_PKT_CONTD != 0;
+            match self.umem.take_received(descriptor.addr, descriptor.len) {
+                Ok(frame) if !fragment => batch.push(frame),
+                Ok(frame) => self.refuse_fragment(frame),
+                Err(refusal) => self.note_refusal(refusal),
+            }
+        }
+        self.rx.release();
+        batch.len().wrapping_sub(before)
+    }
+
+    /// Lends free chunks to the kernel to receive into, as many as the fill ring has room for, and
+    /// returns how many. See [`fill_needs_wakeup`](Self::fill_needs_wakeup).
+    #[inline]
+    pub fn refill(&mut self) -> usize {
+        if !self.is_bound() {
+            return 0;
+        }
+        let room = self.fill.reserve(self.umem.free());
+        if room == 0 {
+            return 0;
+        }
+        for address in (0..room).map_while(|_| self.umem.lend_to_fill()) {
+            self.fill.push(address);
+        }
+        self.fill.commit();
+        room
+    }
+
+    /// Takes transmitted chunks back into the pool and returns how many.
+    #[inline]
+    pub fn complete(&mut self) -> usize {
+        if !self.is_bound() {
+            return 0;
+        }
+        let ready = self.completion.ready(usize::MAX);
+        if ready == 0 {
+            return 0;
+        }
+        let mut completed: usize = 0;
+        for _ in 0..ready {
+            let Some(address) = self.completion.pop() else {
+                break;
+            };
+            if self.umem.take_completed(address) {
+                completed = completed.wrapping_add(1);
+            } else {
+                self.note_completion();
+            }
+        }
+        self.completion.release();
+        completed
+    }
+
+    /// Hands packets to the kernel in order, as many as the tx ring has room for, and returns how
+    /// many; the rest stays at the front of `frames`. See [`tx_needs_wakeup`](Self::tx_needs_wakeup).
+    ///
+    /// A packet shorter than an Ethernet header is recycled and one of another UMEM dropped; both
+    /// are counted in [`rejected`](Self::rejected) and do not block the rest.
+    #[inline]
+    pub fn transmit(&mut self, frames: &mut Vec<Frame>) -> usize {
+        if !self.is_bound() {
+            return 0;
+        }
+        let room = self.tx.reserve(frames.len());
+        if room == 0 {
+            return 0;
+        }
+        let mut queued: usize = 0;
+        for frame in frames.drain(..room) {
+            match self.umem.lend_to_tx(frame) {
+                Ok(descriptor) => {
+                    self.tx.push(descriptor);
+                    queued = queued.wrapping_add(1);
+                }
+                Err(Unsendable::Runt) => {
+                    self.rejected.tx_runt = self.rejected.tx_runt.wrapping_add(1);
+                }
+                // The UMEM counts these.
+                Err(Unsendable::Foreign) => {}
+            }
+        }
+        self.tx.commit();
+        queued
+    }
+
+    /// How many packets the tx ring has room for.
+    #[inline]
+    pub fn tx_free(&mut self) -> usize {
+        self.tx.reserve(usize::MAX)
+    }
+
+    /// Packets on the tx ring that the kernel has not yet taken. In copy mode one
+    /// [`wake_tx`](crate::Kernel::wake_tx) takes 32 at most (`xsk_generic_xmit`, `net/xdp/xsk.c`):
+    /// wake again while this is not 0.
+    #[inline]
+    pub fn tx_pending(&mut self) -> usize {
+        self.tx.pending()
+    }
+
+    /// Whether the kernel must be woken to receive, after [`refill`](Self::refill).
+    #[inline]
+    pub fn fill_needs_wakeup(&self) -> bool {
+        self.fill.needs_wakeup()
+    }
+
+    /// Whether the kernel must be woken to transmit, after [`transmit`](Self::transmit). In copy
+    /// mode always.
+    #[inline]
+    pub fn tx_needs_wakeup(&self) -> bool {
+        self.tx.needs_wakeup()
+    }
+
+    /// The packet memory.
+    #[inline]
+    pub fn umem(&self) -> &Umem {
+        &self.umem
+    }
+
+    /// The packet memory, to take, change and release frames.
+    ///
+    /// Put another UMEM in its place, and nothing moves by the rings until this one is back; give
+    /// this one to another queue, and nothing moves here ever again.
+    #[inline]
+    pub fn umem_mut(&mut self) -> &mut Umem {
+        &mut self.umem
+    }
+
+    /// Who has how many chunks: cheap.
+    pub fn census(&self) -> Census {
+        self.umem.census()
+    }
+
+    /// Recounts every chunk: slow, for tests and doubts.
+    ///
+    /// # Errors
+    /// [`Imbalance`] if the books do not agree.
+    pub fn audit(&self) -> Result<Census, Imbalance> {
+        self.umem.audit()
+    }
+
+    /// What was refused since the queue was made.
+    pub fn rejected(&self) -> Rejected {
+        let cursors = [
+            self.fill.corrupt(),
+            self.completion.corrupt(),
+            self.rx.corrupt(),
+            self.tx.corrupt(),
+        ];
+        Rejected {
+            foreign: self.umem.foreign(),
+            cursor: cursors.into_iter().fold(0, u64::wrapping_add),
+            ..self.rejected
+        }
+    }
+
+    #[inline]
+    fn is_bound(&self) -> bool {
+        self.umem.bound_to() == self.number
+    }
+
+    #[cold]
+    fn refuse_fragment(&mut self, frame: Frame) {
+        self.umem.release(frame);
+        self.rejected.rx_options = self.rejected.rx_options.wrapping_add(1);
+    }
+
+    #[cold]
+    fn note_refusal(&mut self, refusal: Refusal) {
+        let count = match refusal {
+            Refusal::NotLent => &mut self.rejected.rx_address,
+            Refusal::Length => &mut self.rejected.rx_length,
+        };
+        *count = count.wrapping_add(1);
+    }
+
+    #[cold]
+    fn note_completion(&mut self) {
+        self.rejected.completion_address = self.rejected.completion_address.wrapping_add(1);
+    }
+}

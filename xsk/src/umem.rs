@@ -1,0 +1,434 @@
+//! Packet memory, and frames as tokens.
+//!
+//! ```text
+//!   chunk                           packet            packet + max_len
+//!   │                               │                               │
+//!   ├──────────────┬────────────────┼────────────────────┬──────────┤
+//!   │ 256+headroom │ … XDP metadata │ len octets of data │   room   │
+//!   └──────────────┴────────────────┴────────────────────┴──────────┘
+//!   ◄────────── offset ────────────►                       chunk_size
+//! ```
+
+#![expect(unsafe_code, reason = "slices of memory shared with the kernel")]
+
+use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
+use std::mem;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::config::UmemConfig;
+use crate::error::Error;
+use crate::ledger::{Census, Imbalance, Ledger, Owner};
+use crate::mmap::Mapping;
+use crate::sys::XDP_PACKET_HEADROOM;
+
+/// Shortest packet handed to the kernel: an Ethernet header (`ETH_HLEN`). The kernel drops an empty
+/// one from the tx ring without completing it (`xp_aligned_validate_desc`,
+/// `net/xdp/xsk_queue.h`), which would lose the chunk, and drivers expect a header.
+const SHORTEST: u32 = 14;
+
+/// A token: user space owns one chunk of a UMEM, and the packet in it, for as long as it exists.
+///
+/// It is neither `Clone` nor `Copy`; [`Umem::release`] and
+/// [`Queue::transmit`](crate::Queue::transmit) consume it. Dropping one loses its chunk for the life
+/// of the UMEM ([`Census::held`] shows it).
+///
+/// ```compile_fail,E0599
+/// # fn twice(frame: xsk::Frame) { let copy = frame.clone(); }
+/// ```
+/// ```compile_fail,E0382
+/// # fn twice(umem: &mut xsk::Umem, frame: xsk::Frame) {
+/// umem.release(frame);
+/// umem.release(frame);
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a dropped frame loses its chunk: release or transmit it"]
+pub struct Frame {
+    /// Number of the UMEM it belongs to.
+    umem: u32,
+    chunk: u32,
+    /// Start of the packet within the chunk.
+    offset: u32,
+    /// Length of the packet; `offset + len <= chunk_size`.
+    len: u32,
+}
+
+impl Frame {
+    /// Octets in the packet.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether the packet has no octets.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of the chunk within its UMEM, from 0.
+    #[inline]
+    pub fn chunk(&self) -> u32 {
+        self.chunk
+    }
+}
+
+/// A packet cannot be made that long in its chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a packet of {len} octets does not fit: the frame has room for {max}")]
+pub struct TooLong {
+    /// Octets asked for.
+    pub len: usize,
+    /// Octets there is room for.
+    pub max: usize,
+}
+
+/// Why a received descriptor yields no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Outside the UMEM, or in a chunk the kernel was not lent to receive into.
+    NotLent,
+    /// The packet would leave its chunk. The chunk went back to the pool.
+    Length,
+}
+
+/// Why a frame cannot be transmitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsendable {
+    /// A token of another UMEM.
+    Foreign,
+    /// Too short for the kernel. The chunk went back to the pool.
+    Runt,
+}
+
+/// Packet memory shared with the kernel, in chunks of equal size.
+///
+/// A table of owners is what makes safe access sound: a token is made only for a chunk that the
+/// table says is free or was lent to the kernel, so whatever appears in ring memory there is never a
+/// second token for a chunk.
+///
+/// A `Umem` moves between threads but is not shared by them:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<xsk::Umem>();
+/// ```
+#[derive(Debug)]
+pub struct Umem {
+    /// Unique in this process.
+    id: u32,
+    /// [`Queue`](crate::Queue) by whose rings chunks may move; 0 before there is one.
+    bound_to: u64,
+    memory: Arc<Mapping>,
+    base: NonNull<u8>,
+    chunk_size: u32,
+    headroom: u32,
+    ledger: Ledger,
+    foreign: u64,
+    not_sync: PhantomData<Cell<()>>,
+}
+
+// SAFETY: `base` points into `memory`, which lives as long and is tied to no thread.
+unsafe impl Send for Umem {}
+
+impl Umem {
+    /// Maps the memory and puts every chunk in the pool.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a value out of range, [`Error::NoHugePages`], or [`Error::Io`] if the
+    /// memory cannot be had.
+    pub fn allocate(config: &UmemConfig) -> Result<Umem, Error> {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(0);
+        config.check()?;
+        // Tokens name their UMEM by its number, so none is used twice.
+        let next = |id: u32| id.checked_add(1);
+        let id = NEXT_ID
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .map_err(|_| {
+                let source = io::ErrorKind::QuotaExceeded.into();
+                Error::Io {
+                    operation: "number the packet memory",
+                    source,
+                }
+            })?;
+        // At most 2^20 chunks of 4096 octets.
+        let len = (config.frames as usize).saturating_mul(config.chunk_size as usize);
+        let memory = Mapping::anonymous(len, config.huge_pages).map_err(|source| {
+            if config.huge_pages && source.raw_os_error() == Some(libc::ENOMEM) {
+                Error::NoHugePages { needed: len }
+            } else {
+                Error::Io {
+                    operation: "map the packet memory",
+                    source,
+                }
+            }
+        })?;
+        Ok(Umem {
+            id,
+            bound_to: 0,
+            base: memory.base(),
+            memory: Arc::new(memory),
+            chunk_size: config.chunk_size,
+            headroom: config.headroom,
+            ledger: Ledger::new(config.frames),
+            foreign: 0,
+            not_sync: PhantomData,
+        })
+    }
+
+    /// A free chunk with an empty packet where the kernel would put a received one, or `None` if
+    /// the pool is empty. [`set_len`](Self::set_len) makes room in it.
+    #[inline]
+    pub fn take(&mut self) -> Option<Frame> {
+        let chunk = self.ledger.draw(Owner::User)?;
+        // Below the chunk size, as `UmemConfig::check` has seen to.
+        let offset = XDP_PACKET_HEADROOM.wrapping_add(self.headroom);
+        Some(Frame {
+            umem: self.id,
+            chunk,
+            offset,
+            len: 0,
+        })
+    }
+
+    /// Returns a chunk to the pool. A frame of another UMEM is not taken; it is counted in
+    /// [`Rejected::foreign`](crate::Rejected::foreign) and its chunk stays held there.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "the token ends here")]
+    pub fn release(&mut self, frame: Frame) {
+        if frame.umem == self.id {
+            self.ledger.pass(frame.chunk, Owner::User, Owner::Pool);
+        } else {
+            self.note_foreign();
+        }
+    }
+
+    /// The packet. A frame of another UMEM yields an empty slice.
+    #[inline]
+    pub fn data<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        self.octets(frame, 0, frame.len).unwrap_or_default()
+    }
+
+    /// The packet, to be changed. A frame of another UMEM yields an empty slice.
+    #[inline]
+    pub fn data_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        let len = frame.len;
+        self.octets_mut(frame, 0, len).unwrap_or_default()
+    }
+
+    /// The `len` octets just below the packet, where an XDP program leaves metadata; `None` if they
+    /// would leave the chunk or the frame is another UMEM's.
+    ///
+    /// Nothing in a descriptor says whether there is metadata: without a program that writes some,
+    /// these octets are stale.
+    #[inline]
+    pub fn metadata<'a>(&'a self, frame: &'a Frame, len: usize) -> Option<&'a [u8]> {
+        self.octets(frame, u32::try_from(len).ok()?, 0)
+    }
+
+    /// As [`metadata`](Self::metadata), to be changed.
+    #[inline]
+    pub fn metadata_mut<'a>(&'a self, frame: &'a mut Frame, len: usize) -> Option<&'a mut [u8]> {
+        self.octets_mut(frame, u32::try_from(len).ok()?, 0)
+    }
+
+    /// Makes the packet `len` octets long by cutting or growing its tail. Octets gained are zero,
+    /// so that nothing of an earlier packet leaks.
+    ///
+    /// # Errors
+    /// [`TooLong`] beyond [`max_len`](Self::max_len); the frame is unchanged then.
+    #[inline]
+    pub fn set_len(&mut self, frame: &mut Frame, len: usize) -> Result<(), TooLong> {
+        let max = self.max_len(frame);
+        match u32::try_from(len) {
+            Ok(new) if len <= max => {
+                let old = mem::replace(&mut frame.len, new) as usize;
+                if let Some(gained) = self.data_mut(frame).get_mut(old..) {
+                    gained.fill(0);
+                }
+                Ok(())
+            }
+            _ => Err(TooLong { len, max }),
+        }
+    }
+
+    /// Octets from the packet's start to the end of its chunk; 0 for a frame of another UMEM.
+    #[inline]
+    pub fn max_len(&self, frame: &Frame) -> usize {
+        if frame.umem != self.id {
+            return 0;
+        }
+        self.chunk_size.saturating_sub(frame.offset) as usize
+    }
+
+    /// Octets per chunk.
+    pub fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
+    /// Octets kept free before a packet in addition to the kernel's own 256.
+    pub fn headroom(&self) -> u32 {
+        self.headroom
+    }
+
+    /// Who has how many chunks, from running counters: cheap.
+    pub fn census(&self) -> Census {
+        self.ledger.census()
+    }
+
+    /// Recounts every chunk from the table of owners: slow, for tests and doubts.
+    ///
+    /// # Errors
+    /// [`Imbalance`] if table, pool and counters do not agree.
+    pub fn audit(&self) -> Result<Census, Imbalance> {
+        self.ledger.audit()
+    }
+
+    /// The queue by whose rings chunks may move.
+    #[inline]
+    pub(crate) fn bound_to(&self) -> u64 {
+        self.bound_to
+    }
+
+    /// Ties the UMEM to a queue, and loosens it from any earlier one for good.
+    pub(crate) fn bind_to(&mut self, queue: u64) {
+        self.bound_to = queue;
+    }
+
+    /// The memory, to be registered with the kernel or shared with its double.
+    pub(crate) fn memory(&self) -> &Arc<Mapping> {
+        &self.memory
+    }
+
+    /// Octets in all chunks; the mapping may be longer.
+    pub(crate) fn size(&self) -> u64 {
+        self.address(self.ledger.census().total)
+    }
+
+    /// Chunks in the pool.
+    #[inline]
+    pub(crate) fn free(&self) -> usize {
+        self.ledger.free()
+    }
+
+    /// Frames of other UMEMs that were handed in.
+    pub(crate) fn foreign(&self) -> u64 {
+        self.foreign
+    }
+
+    /// Lends a free chunk to the kernel to receive into; the address goes on the fill ring.
+    #[inline]
+    pub(crate) fn lend_to_fill(&mut self) -> Option<u64> {
+        self.ledger
+            .draw(Owner::Fill)
+            .map(|chunk| self.address(chunk))
+    }
+
+    /// Lends a frame to the kernel to transmit; the descriptor goes on the tx ring.
+    #[inline]
+    pub(crate) fn lend_to_tx(&mut self, frame: Frame) -> Result<libc::xdp_desc, Unsendable> {
+        if frame.umem != self.id {
+            self.note_foreign();
+            return Err(Unsendable::Foreign);
+        }
+        if frame.len < SHORTEST {
+            self.release(frame);
+            return Err(Unsendable::Runt);
+        }
+        self.ledger.pass(frame.chunk, Owner::User, Owner::Tx);
+        let addr = self.address(frame.chunk).wrapping_add(frame.offset.into());
+        Ok(libc::xdp_desc {
+            addr,
+            len: frame.len,
+            options: 0,
+        })
+    }
+
+    /// Takes back a packet from the rx ring.
+    #[inline]
+    pub(crate) fn take_received(&mut self, address: u64, len: u32) -> Result<Frame, Refusal> {
+        let (chunk, offset) = self.locate(address).ok_or(Refusal::NotLent)?;
+        if !self.ledger.pass(chunk, Owner::Fill, Owner::User) {
+            return Err(Refusal::NotLent);
+        }
+        if len > self.chunk_size.wrapping_sub(offset) {
+            self.ledger.pass(chunk, Owner::User, Owner::Pool);
+            return Err(Refusal::Length);
+        }
+        Ok(Frame {
+            umem: self.id,
+            chunk,
+            offset,
+            len,
+        })
+    }
+
+    /// Takes back a transmitted chunk from the completion ring; `false` if it was not lent.
+    #[inline]
+    pub(crate) fn take_completed(&mut self, address: u64) -> bool {
+        self.locate(address)
+            .is_some_and(|(chunk, _)| self.ledger.pass(chunk, Owner::Tx, Owner::Pool))
+    }
+
+    /// Chunk and offset in it of an address; the chunk need not exist.
+    #[inline]
+    fn locate(&self, address: u64) -> Option<(u32, u32)> {
+        let chunk = u32::try_from(address >> self.chunk_size.trailing_zeros()).ok()?;
+        let offset = u32::try_from(address.wrapping_sub(self.address(chunk))).ok()?;
+        Some((chunk, offset))
+    }
+
+    /// Address of a chunk. The chunk size is a power of two.
+    #[inline]
+    fn address(&self, chunk: u32) -> u64 {
+        u64::from(chunk) << self.chunk_size.trailing_zeros()
+    }
+
+    #[cold]
+    fn note_foreign(&mut self) {
+        self.foreign = self.foreign.wrapping_add(1);
+    }
+
+    /// Where in the memory the octets from `below` before the packet's start to `len` after it lie,
+    /// if the frame is ours and they stay within its chunk.
+    #[inline]
+    fn range(&self, frame: &Frame, below: u32, len: u32) -> Option<Range<usize>> {
+        let start = frame.offset.checked_sub(below)?;
+        let end = frame.offset.checked_add(len)?;
+        if frame.umem != self.id || end > self.chunk_size {
+            return None;
+        }
+        let chunk = (frame.chunk as usize) << self.chunk_size.trailing_zeros();
+        Some(chunk.wrapping_add(start as usize)..chunk.wrapping_add(end as usize))
+    }
+
+    #[inline]
+    fn octets<'a>(&'a self, frame: &'a Frame, below: u32, len: u32) -> Option<&'a [u8]> {
+        let range = self.range(frame, below, len)?;
+        // SAFETY: a frame of ours names one of our chunks, and `range` stays within it.
+        let start = unsafe { self.base.add(range.start) };
+        // SAFETY: the memory is initialised and, by the table of owners, in this chunk touched by
+        // nobody but the holder of the frame, which is borrowed for `'a` as the memory is.
+        Some(unsafe { slice::from_raw_parts(start.as_ptr(), range.len()) })
+    }
+
+    #[inline]
+    fn octets_mut<'a>(
+        &'a self,
+        frame: &'a mut Frame,
+        below: u32,
+        len: u32,
+    ) -> Option<&'a mut [u8]> {
+        let range = self.range(frame, below, len)?;
+        // SAFETY: a frame of ours names one of our chunks, and `range` stays within it.
+        let start = unsafe { self.base.add(range.start) };
+        // SAFETY: as `octets`; and the frame, the only one for its chunk, is borrowed mutably.
+        Some(unsafe { slice::from_raw_parts_mut(start.as_ptr(), range.len()) })
+    }
+}
