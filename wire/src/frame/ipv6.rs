@@ -1,0 +1,56 @@
+//! IPv6 header without extension headers (RFC 8200 section 3).
+
+use super::FrameError;
+use super::udp;
+use crate::field::Field;
+
+pub(super) const HEADER_LEN: usize = 40;
+
+/// Version, Traffic Class and the first four bits of the Flow Label.
+pub(super) const VERSION_CLASS: Field<0, 2> = Field;
+pub(super) const PAYLOAD_LENGTH: Field<4, 2> = Field;
+pub(super) const NEXT_HEADER: Field<6, 1> = Field;
+pub(super) const HOP_LIMIT: Field<7, 1> = Field;
+pub(super) const SOURCE: Field<8, 16> = Field;
+pub(super) const DESTINATION: Field<24, 16> = Field;
+
+/// Traffic Class within [`VERSION_CLASS`].
+const CLASS_SHIFT: u32 = 4;
+const CLASS_MASK: u16 = 0x0ff0;
+
+/// What the payload length covers; `packet` may be longer.
+#[inline]
+pub(super) fn body(packet: &[u8]) -> Result<&[u8], FrameError> {
+    let (header, rest) = packet
+        .split_first_chunk::<HEADER_LEN>()
+        .ok_or(FrameError::Truncated)?;
+    if VERSION_CLASS.read_u16(header) >> 12 != 6 {
+        return Err(FrameError::Ipv6Header);
+    }
+    match NEXT_HEADER.read_u8(header) {
+        udp::PROTOCOL => {}
+        44 => return Err(FrameError::Fragment),
+        // IANA "IPv6 Extension Header Types": Hop-by-Hop, Routing, ESP, AH, Destination Options,
+        // Mobility, HIP, Shim6 and the experimental two.
+        0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 | 253 | 254 => {
+            return Err(FrameError::ExtensionHeader);
+        }
+        _ => return Err(FrameError::NotUdp),
+    }
+    let len = usize::from(PAYLOAD_LENGTH.read_u16(header));
+    rest.get(..len).ok_or(FrameError::Truncated)
+}
+
+/// The Traffic Class.
+#[inline]
+pub(super) fn traffic_class(header: &[u8; HEADER_LEN]) -> u8 {
+    let [_, class] = (VERSION_CLASS.read_u16(header) >> CLASS_SHIFT).to_be_bytes();
+    class
+}
+
+/// Overwrites the Traffic Class; version and Flow Label stay.
+#[inline]
+pub(super) fn set_traffic_class(header: &mut [u8; HEADER_LEN], class: u8) {
+    let others = VERSION_CLASS.read_u16(header) & !CLASS_MASK;
+    VERSION_CLASS.write_u16(header, others | (u16::from(class) << CLASS_SHIFT));
+}

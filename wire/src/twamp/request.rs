@@ -1,0 +1,84 @@
+//! The Session-Sender packet.
+
+use super::{REQUEST_LEN, TooShort, field};
+use crate::error_estimate::ErrorEstimate;
+
+/// A view of a Session-Sender packet (RFC 5357 section 4.1.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    header: &'a [u8; REQUEST_LEN],
+    padding: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// Views a UDP payload as a request.
+    ///
+    /// # Errors
+    /// The payload is shorter than [`REQUEST_LEN`]: such a packet is not answered.
+    #[inline]
+    pub fn parse(payload: &'a [u8]) -> Result<Self, TooShort> {
+        match payload.split_first_chunk() {
+            Some((header, padding)) => Ok(Self { header, padding }),
+            None => Err(TooShort {
+                needed: REQUEST_LEN,
+                len: payload.len(),
+            }),
+        }
+    }
+
+    /// Sequence Number.
+    #[inline]
+    pub fn sequence(&self) -> u32 {
+        field::SEQUENCE.read_u32(self.header)
+    }
+
+    /// T1 as it is on the wire; the Error Estimate tells the format.
+    #[inline]
+    pub fn timestamp(&self) -> [u8; 8] {
+        field::TIMESTAMP.read(self.header)
+    }
+
+    /// Error Estimate of T1.
+    #[inline]
+    pub fn error_estimate(&self) -> ErrorEstimate {
+        ErrorEstimate::from_bits(field::ERROR_ESTIMATE.read_u16(self.header))
+    }
+
+    /// Octets after the header: padding, or the rest of a STAMP packet.
+    #[inline]
+    pub fn padding(&self) -> &'a [u8] {
+        self.padding
+    }
+}
+
+/// What a Session-Sender writes into a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestFields {
+    /// Sequence Number: 0, then one more per packet, modulo 2^32.
+    pub sequence: u32,
+    /// T1 in the format that `error_estimate` names.
+    pub timestamp: [u8; 8],
+    /// Error Estimate of T1.
+    pub error_estimate: ErrorEstimate,
+}
+
+impl RequestFields {
+    /// Writes the first [`REQUEST_LEN`] octets of `payload` and leaves the padding alone.
+    ///
+    /// # Errors
+    /// There is no room for that many octets; nothing is written.
+    #[inline]
+    pub fn emit(&self, payload: &mut [u8]) -> Result<(), TooShort> {
+        let len = payload.len();
+        let Some(header) = payload.first_chunk_mut::<REQUEST_LEN>() else {
+            return Err(TooShort {
+                needed: REQUEST_LEN,
+                len,
+            });
+        };
+        field::SEQUENCE.write(header, self.sequence.to_be_bytes());
+        field::TIMESTAMP.write(header, self.timestamp);
+        field::ERROR_ESTIMATE.write_u16(header, self.error_estimate.to_bits());
+        Ok(())
+    }
+}
