@@ -1,1 +1,19 @@
-//! The XDP programs as objects, the structures they share with user space, loading and attaching
+//! The XDP programs, the structures they share with user space, and the way into the kernel.
+//!
+//! - `shared.h` is the contract; [`abi`] mirrors it under compile-time assertions.
+//! - `reflector.bpf.c` with `parse.h` is the Session-Reflector's program; [`ReflectorProgram`]
+//!   loads it and fills its maps.
+//! - `drop.bpf.c` is the floor that benchmarks measure against ([`DropProgram`]).
+//! - [`Attachment`] ties a program to an interface for as long as it lives, and no longer: a killed
+//!   process leaves nothing attached.
+
+mod abi;
+mod attach;
+mod error;
+mod object;
+mod program;
+
+pub use abi::{Interface, ListenerKey, RX_META_VERSION, Rule, RxMeta, T2Source, Verdict};
+pub use attach::{Attachment, Mode};
+pub use error::{AttachError, LoadError, MapError};
+pub use program::{DropProgram, ReflectorProgram, VerdictCounts};

@@ -1,0 +1,317 @@
+//! Mirrors of `shared.h`, the header both sides agree on. Every size and offset is asserted.
+
+use core::mem::{offset_of, size_of};
+use std::net::IpAddr;
+
+/// `RX_META_VERSION`: the last four octets before a redirected frame.
+pub const RX_META_VERSION: u32 = 0x5457_0001;
+
+/// Which clock [`RxMeta::t2_ns`] was read from (`enum t2_source`).
+///
+/// A newtype and not an enum: the octet comes from shared memory and may hold anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct T2Source(pub u8);
+
+impl T2Source {
+    /// No stamp: user space must take one.
+    pub const NONE: Self = Self(0);
+    /// `bpf_ktime_get_tai_ns()` in the driver: nanoseconds since 1970 TAI.
+    pub const KERNEL_TAI: Self = Self(1);
+    /// The NIC's clock, nanoseconds on that clock's own scale.
+    pub const NIC: Self = Self(2);
+}
+
+/// `struct rx_meta`: what the XDP program writes just below a redirected frame.
+///
+/// Offsets count from the first octet of the frame. They come from memory that user space shares
+/// with the kernel, so a reader checks them against the frame all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RxMeta {
+    /// Arrival time in nanoseconds of the clock that `t2_source` names.
+    pub t2_ns: u64,
+    /// [`Rule::id`] of the listener that matched.
+    pub rule: u32,
+    /// Offset of the IPv4 or IPv6 header.
+    pub l3: u16,
+    /// Offset of the UDP header.
+    pub l4: u16,
+    /// Offset of the UDP payload.
+    pub payload: u16,
+    /// Octets of UDP payload, from the UDP length.
+    pub payload_len: u16,
+    /// Which clock T2 was read from.
+    pub t2_source: T2Source,
+    /// VLAN tags standing in the frame, 0 to 2.
+    pub vlan_tags: u8,
+}
+
+/// The octets of `struct rx_meta` in memory.
+#[repr(C)]
+struct RawRxMeta {
+    t2_ns: u64,
+    rule: u32,
+    l3: u16,
+    l4: u16,
+    payload: u16,
+    payload_len: u16,
+    t2_source: u8,
+    vlan_tags: u8,
+    reserved: [u8; 6],
+    version: u32,
+}
+
+impl RxMeta {
+    /// Octets of metadata below the frame.
+    pub const SIZE: usize = size_of::<RawRxMeta>();
+
+    /// Reads the metadata; `None` unless it carries [`RX_META_VERSION`].
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
+        let u16_at = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        let u32_at = |at: usize| {
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        if u32_at(offset_of!(RawRxMeta, version)) != RX_META_VERSION {
+            return None;
+        }
+        let mut t2_ns = [0; 8];
+        t2_ns.copy_from_slice(&bytes[..8]);
+        Some(Self {
+            t2_ns: u64::from_ne_bytes(t2_ns),
+            rule: u32_at(offset_of!(RawRxMeta, rule)),
+            l3: u16_at(offset_of!(RawRxMeta, l3)),
+            l4: u16_at(offset_of!(RawRxMeta, l4)),
+            payload: u16_at(offset_of!(RawRxMeta, payload)),
+            payload_len: u16_at(offset_of!(RawRxMeta, payload_len)),
+            t2_source: T2Source(bytes[offset_of!(RawRxMeta, t2_source)]),
+            vlan_tags: bytes[offset_of!(RawRxMeta, vlan_tags)],
+        })
+    }
+
+    /// The octets the XDP program would have written.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        bytes[..8].copy_from_slice(&self.t2_ns.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.rule.to_ne_bytes());
+        bytes[12..14].copy_from_slice(&self.l3.to_ne_bytes());
+        bytes[14..16].copy_from_slice(&self.l4.to_ne_bytes());
+        bytes[16..18].copy_from_slice(&self.payload.to_ne_bytes());
+        bytes[18..20].copy_from_slice(&self.payload_len.to_ne_bytes());
+        bytes[20] = self.t2_source.0;
+        bytes[21] = self.vlan_tags;
+        bytes[28..].copy_from_slice(&RX_META_VERSION.to_ne_bytes());
+        bytes
+    }
+}
+
+/// `struct listener_key`: what a packet must match to be ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerKey {
+    /// Interface the packet arrives on.
+    pub ifindex: u32,
+    /// VLAN ID of the outermost tag; 0 for none.
+    pub outer_vid: u16,
+    /// VLAN ID of the second tag; 0 for none.
+    pub inner_vid: u16,
+    /// Destination address.
+    pub address: IpAddr,
+    /// UDP destination port.
+    pub port: u16,
+}
+
+#[repr(C)]
+struct RawListenerKey {
+    ifindex: u32,
+    outer_vid: u16,
+    inner_vid: u16,
+    address: [u8; 16],
+    port: [u8; 2],
+    reserved: u16,
+}
+
+impl ListenerKey {
+    /// Octets of a map key.
+    pub const SIZE: usize = size_of::<RawListenerKey>();
+
+    /// The map key: the address as IPv6 (IPv4 mapped), the port in network byte order.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let address = match self.address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let mut bytes = [0; Self::SIZE];
+        bytes[..4].copy_from_slice(&self.ifindex.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&self.outer_vid.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&self.inner_vid.to_ne_bytes());
+        bytes[8..24].copy_from_slice(&address.octets());
+        bytes[24..26].copy_from_slice(&self.port.to_be_bytes());
+        bytes
+    }
+}
+
+/// `struct rule`: what a matching listener yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// Named in [`RxMeta::rule`].
+    pub id: u32,
+}
+
+#[repr(C)]
+struct RawRule {
+    id: u32,
+    reserved: u32,
+}
+
+impl Rule {
+    /// The map value.
+    pub fn to_bytes(self) -> [u8; size_of::<RawRule>()] {
+        let mut bytes = [0; size_of::<RawRule>()];
+        bytes[..4].copy_from_slice(&self.id.to_ne_bytes());
+        bytes
+    }
+}
+
+/// `struct interface`: facts of an interface the program is attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interface {
+    /// The only destination MAC address that is answered.
+    pub mac: [u8; 6],
+    /// Longest frame in octets that fits in a UMEM chunk; longer ones are passed to the kernel.
+    pub frame_limit: u16,
+}
+
+#[repr(C)]
+struct RawInterface {
+    mac: [u8; 6],
+    frame_limit: u16,
+}
+
+impl Interface {
+    /// The map value.
+    pub fn to_bytes(self) -> [u8; size_of::<RawInterface>()] {
+        let mut bytes = [0; size_of::<RawInterface>()];
+        bytes[..6].copy_from_slice(&self.mac);
+        bytes[6..].copy_from_slice(&self.frame_limit.to_ne_bytes());
+        bytes
+    }
+}
+
+const _: () = {
+    assert!(RxMeta::SIZE == 32);
+    assert!(offset_of!(RawRxMeta, t2_ns) == 0);
+    assert!(offset_of!(RawRxMeta, rule) == 8);
+    assert!(offset_of!(RawRxMeta, l3) == 12);
+    assert!(offset_of!(RawRxMeta, l4) == 14);
+    assert!(offset_of!(RawRxMeta, payload) == 16);
+    assert!(offset_of!(RawRxMeta, payload_len) == 18);
+    assert!(offset_of!(RawRxMeta, t2_source) == 20);
+    assert!(offset_of!(RawRxMeta, vlan_tags) == 21);
+    assert!(offset_of!(RawRxMeta, version) == 28);
+    assert!(ListenerKey::SIZE == 28);
+    assert!(offset_of!(RawListenerKey, address) == 8);
+    assert!(offset_of!(RawListenerKey, port) == 24);
+    assert!(size_of::<RawRule>() == 8);
+    assert!(size_of::<RawInterface>() == 8);
+    assert!(offset_of!(RawInterface, frame_limit) == 6);
+};
+
+/// Why the XDP program sent a packet where it sent it (`enum verdict`), in the header's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+#[expect(
+    missing_docs,
+    reason = "`Verdict::meaning` says each in words a user reads"
+)]
+pub enum Verdict {
+    Redirected,
+    RedirectedBare,
+    PassedNotIp,
+    PassedVlanDepth,
+    PassedTruncated,
+    PassedIpOptions,
+    PassedIpMalformed,
+    PassedFragment,
+    PassedNotUdp,
+    PassedUdpLength,
+    PassedOtherMac,
+    PassedNoListener,
+    PassedTooLong,
+    PassedNoSocket,
+}
+
+impl Verdict {
+    /// Every verdict, in the order of the counter array.
+    pub const ALL: [Self; 14] = [
+        Self::Redirected,
+        Self::RedirectedBare,
+        Self::PassedNotIp,
+        Self::PassedVlanDepth,
+        Self::PassedTruncated,
+        Self::PassedIpOptions,
+        Self::PassedIpMalformed,
+        Self::PassedFragment,
+        Self::PassedNotUdp,
+        Self::PassedUdpLength,
+        Self::PassedOtherMac,
+        Self::PassedNoListener,
+        Self::PassedTooLong,
+        Self::PassedNoSocket,
+    ];
+
+    /// The verdict in a few words.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Redirected => "redirected to AF_XDP",
+            Self::RedirectedBare => "redirected to AF_XDP without metadata",
+            Self::PassedNotIp => "not IP",
+            Self::PassedVlanDepth => "more than two VLAN tags",
+            Self::PassedTruncated => "truncated",
+            Self::PassedIpOptions => "IP options or extension headers",
+            Self::PassedIpMalformed => "malformed IP header",
+            Self::PassedFragment => "IP fragment",
+            Self::PassedNotUdp => "not UDP",
+            Self::PassedUdpLength => "UDP length disagrees with IP length",
+            Self::PassedOtherMac => "another destination MAC address",
+            Self::PassedNoListener => "UDP for another VLAN, address or port",
+            Self::PassedTooLong => "longer than a UMEM chunk",
+            Self::PassedNoSocket => "no AF_XDP socket on its queue",
+        }
+    }
+
+    /// Whether such packets went to an AF_XDP socket (the others went to the kernel).
+    pub const fn is_redirect(self) -> bool {
+        matches!(self, Self::Redirected | Self::RedirectedBare)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_survives_the_round_trip() {
+        let meta = RxMeta {
+            t2_ns: 0x0102_0304_0506_0708,
+            rule: 9,
+            l3: 14,
+            l4: 34,
+            payload: 42,
+            payload_len: 44,
+            t2_source: T2Source::KERNEL_TAI,
+            vlan_tags: 0,
+        };
+        assert_eq!(RxMeta::from_bytes(&meta.to_bytes()), Some(meta));
+    }
+
+    #[test]
+    fn stale_memory_is_no_metadata() {
+        assert_eq!(RxMeta::from_bytes(&[0; RxMeta::SIZE]), None);
+        assert_eq!(RxMeta::from_bytes(&[0xff; RxMeta::SIZE]), None);
+    }
+
+    #[test]
+    fn verdicts_stand_in_the_order_of_the_counters() {
+        for (index, verdict) in Verdict::ALL.into_iter().enumerate() {
+            assert_eq!(verdict as usize, index);
+        }
+    }
+}
