@@ -1,1 +1,21 @@
-//! TWAMP-Light and STAMP Session-Reflector on XDP and AF_XDP
+//! TWAMP-Light and STAMP Session-Reflector on XDP and AF_XDP.
+//!
+//! - [`reflect`] decides, without clock or socket; [`datagram`] does so for a request in its frame.
+//! - [`worker`] turns one queue's packets around; [`queue`] gives it a socket and a thread.
+//! - [`service`] sets up, watches over addresses, clock and link, and takes down; [`program`] gets
+//!   the XDP program onto the interface.
+
+pub mod addresses;
+pub mod args;
+pub mod counters;
+pub mod cpus;
+pub mod datagram;
+pub mod error;
+pub mod interface;
+pub mod program;
+pub mod queue;
+pub mod reflect;
+pub mod service;
+pub mod summary;
+pub mod wait;
+pub mod worker;

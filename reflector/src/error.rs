@@ -1,0 +1,108 @@
+//! Everything that can stop the reflector, each as one sentence: what is wrong, what to do.
+
+use std::collections::BTreeSet;
+use std::io;
+
+/// Why the reflector did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No such interface.
+    #[error("there is no interface {name} here: name one of {known}", known = joined(.known))]
+    NoInterface {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: BTreeSet<String>,
+    },
+    /// Loopback, tunnels and the like.
+    #[error("{0} is no Ethernet interface: name a physical or virtual Ethernet interface")]
+    NotEthernet(String),
+    /// The interface is administratively down.
+    #[error("interface {0} is down: bring it up with `ip link set dev {0} up`")]
+    InterfaceDown(String),
+    /// The interface vanished while the reflector ran.
+    #[error("interface {0} disappeared: start again once it is back")]
+    InterfaceGone(String),
+    /// More queues asked for than there are.
+    #[error(
+        "--queues {asked} is more than the {available} receive queues of {name}: ask for fewer, or \
+         raise them with `ethtool -L {name} combined {asked}`"
+    )]
+    TooManyQueues {
+        /// The interface.
+        name: String,
+        /// From the command line.
+        asked: u32,
+        /// In use by the driver.
+        available: u32,
+    },
+    /// A processor the process may not run on.
+    #[error(
+        "--cpus names processor {cpu}, which this process may not run on: allowed are {allowed:?}"
+    )]
+    CpuNotAllowed {
+        /// From the command line.
+        cpu: usize,
+        /// The process's own set.
+        allowed: Vec<usize>,
+    },
+    /// Loading the XDP program failed.
+    #[error(transparent)]
+    Load(#[from] ebpf::LoadError),
+    /// Attaching the XDP program failed.
+    #[error("cannot attach to {name}: {source}")]
+    Attach {
+        /// The interface.
+        name: String,
+        /// Why.
+        #[source]
+        source: ebpf::AttachError,
+    },
+    /// A map could not be filled.
+    #[error(transparent)]
+    Map(#[from] ebpf::MapError),
+    /// An AF_XDP socket could not be opened, or a fact of the interface not be read.
+    #[error(transparent)]
+    Socket(#[from] xsk::Error),
+    /// A worker stopped by itself.
+    #[error("the worker of queue {queue} stopped: {reason}")]
+    Worker {
+        /// The receive queue.
+        queue: u32,
+        /// What it said.
+        reason: String,
+    },
+    /// Some other call to the kernel failed.
+    #[error("{operation} failed ({source})")]
+    System {
+        /// What was attempted.
+        operation: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A failed call, named.
+    pub fn system(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { operation, source }
+    }
+
+    /// Exit status: 2 for what the command line asked wrongly, 1 for what failed at run time.
+    pub const fn exit_status(&self) -> u8 {
+        match self {
+            Self::TooManyQueues { .. } | Self::CpuNotAllowed { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+fn joined(names: &BTreeSet<String>) -> String {
+    names
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

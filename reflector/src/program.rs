@@ -1,0 +1,100 @@
+//! Getting the XDP program onto the interface: the best way first, and why not a better one.
+
+use ebpf::{AttachError, Attachment, Mode, ReflectorProgram};
+use tracing::{info, warn};
+
+use crate::args::XdpMode;
+use crate::error::Error;
+use crate::interface::Interface;
+
+/// The program, loaded and attached. Dropping it detaches; so does the death of the process.
+#[derive(Debug)]
+pub struct AttachedProgram {
+    /// Its maps and counters.
+    pub program: ReflectorProgram,
+    attachment: Attachment,
+}
+
+impl AttachedProgram {
+    /// Where it runs.
+    pub const fn mode(&self) -> Mode {
+        self.attachment.mode()
+    }
+}
+
+/// One way to try.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    mode: Mode,
+    /// Promise to cope with multi-buffer frames. A plain program is refused at jumbo MTUs (ERANGE on
+    /// veth); some drivers refuse the promise.
+    frags: bool,
+}
+
+const NATIVE: [Attempt; 2] = [
+    Attempt {
+        mode: Mode::Native,
+        frags: true,
+    },
+    Attempt {
+        mode: Mode::Native,
+        frags: false,
+    },
+];
+const GENERIC: [Attempt; 1] = [Attempt {
+    mode: Mode::Generic,
+    frags: true,
+}];
+
+/// Loads the program for `queues` receive queues and attaches it.
+///
+/// # Errors
+///
+/// No way allowed by `mode` works; the error is that of the last one tried.
+pub fn attach(interface: &Interface, queues: u32, mode: XdpMode) -> Result<AttachedProgram, Error> {
+    let attempts: Vec<Attempt> = match mode {
+        XdpMode::Auto => NATIVE.into_iter().chain(GENERIC).collect(),
+        XdpMode::Native => NATIVE.to_vec(),
+        XdpMode::Generic => GENERIC.to_vec(),
+    };
+    let mut refusal = None;
+    for attempt in attempts {
+        let program = ReflectorProgram::load(queues, attempt.frags)?;
+        match program.attach(interface.index, attempt.mode) {
+            Ok(attachment) => {
+                info!(
+                    frags = attempt.frags,
+                    "XDP program attached in {} mode",
+                    attempt.mode.name()
+                );
+                if attempt.mode == Mode::Generic && mode == XdpMode::Auto {
+                    warn!(
+                        "the driver of {} has no native XDP: slower, and T2 is taken later",
+                        interface.name
+                    );
+                }
+                return Ok(AttachedProgram {
+                    program,
+                    attachment,
+                });
+            }
+            Err(error @ AttachError::Unsupported { .. }) => {
+                info!("{error}");
+                refusal = Some(error);
+            }
+            // No other mode would do better.
+            Err(error) => return Err(cannot_attach(interface, error)),
+        }
+    }
+    Err(cannot_attach(
+        interface,
+        refusal.unwrap_or(AttachError::NoInterface),
+    ))
+}
+
+fn cannot_attach(interface: &Interface, source: AttachError) -> Error {
+    Error::Attach {
+        name: interface.name.clone(),
+        source,
+    }
+}

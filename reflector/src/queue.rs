@@ -1,0 +1,262 @@
+//! One receive queue: its AF_XDP socket and the pinned thread that serves it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use clock::SystemClock;
+use tracing::{debug, warn};
+use xsk::{BindMode, Socket, SocketConfig, Statistics, Umem, UmemConfig};
+
+use crate::args::{Args, Poll};
+use crate::counters::QueueCounters;
+use crate::cpus;
+use crate::error::Error;
+use crate::interface::Interface;
+use crate::wait::{Stop, Waiter, Woken};
+use crate::worker::{SharedTimescale, Worker};
+
+/// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: the kernel puts packets this far into a chunk.
+const KERNEL_HEADROOM: u32 = 256;
+const SMALL_CHUNK: u32 = 2048;
+const LARGE_CHUNK: u32 = 4096;
+
+/// Zero-copy: everything leaves after the commit, so a larger batch costs T3 nothing. Copy mode: the
+/// kernel sends one descriptor after the other, about a microsecond each, all with one T3.
+const TX_BATCH_ZERO_COPY: usize = 64;
+const TX_BATCH_COPY: usize = 8;
+
+/// Bound on seeing the last replies off: a link that is down takes none.
+const DRAIN_MAX: Duration = Duration::from_millis(100);
+
+/// What a queue is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct QueuePlan<'a> {
+    /// On which interface.
+    pub interface: &'a Interface,
+    /// Its number.
+    pub queue: u32,
+    /// Where its worker runs.
+    pub cpu: usize,
+    /// The XDP program runs in generic mode, which has no zero-copy.
+    pub generic: bool,
+    /// The command line.
+    pub args: &'a Args,
+}
+
+/// A queue being served.
+#[derive(Debug)]
+pub struct QueueHandle {
+    interface: String,
+    queue: u32,
+    frame_limit: u16,
+    zero_copy: bool,
+    counters: Arc<QueueCounters>,
+    /// A second descriptor of the worker's socket, for the XSKMAP.
+    socket: OwnedFd,
+    worker: Option<JoinHandle<Outcome>>,
+}
+
+/// What a worker leaves behind.
+#[derive(Debug)]
+struct Outcome {
+    statistics: Option<Statistics>,
+    error: Option<io::Error>,
+}
+
+/// A queue's figures at the end.
+#[derive(Debug)]
+pub struct QueueSummary {
+    /// Its number.
+    pub queue: u32,
+    /// Packets as the worker counted them.
+    pub counters: Arc<QueueCounters>,
+    /// Packets as the kernel counted them (`XDP_STATISTICS`), where it still could.
+    pub statistics: Option<Statistics>,
+}
+
+impl QueueHandle {
+    /// Opens the socket and starts the worker.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be opened or bound, or no thread can be started.
+    pub fn start(
+        plan: &QueuePlan<'_>,
+        timescale: &Arc<SharedTimescale>,
+        stop: &Stop,
+    ) -> Result<Self, Error> {
+        let chunk = chunk_size(plan.interface);
+        let umem = Umem::allocate(&UmemConfig {
+            // Both kernel-side rings full, and a batch in hand.
+            frames: plan.args.ring_size.saturating_mul(2),
+            chunk_size: chunk,
+            ..UmemConfig::default()
+        })?;
+        let (socket, queue) = Socket::open(&socket_config(plan), umem)?;
+        let zero_copy = socket.zero_copy();
+        let counters = Arc::new(QueueCounters::default());
+        let descriptor = socket
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(Error::system("duplicating a socket descriptor"))?;
+
+        let default = if zero_copy {
+            TX_BATCH_ZERO_COPY
+        } else {
+            TX_BATCH_COPY
+        };
+        let worker = Worker::new(
+            queue,
+            socket,
+            SystemClock,
+            Arc::clone(timescale),
+            Arc::clone(&counters),
+            plan.args.tx_batch.map_or(default, usize::from),
+        );
+        let (cpu, poll, stop) = (plan.cpu, plan.args.poll, stop.clone());
+        let thread = thread::Builder::new()
+            .name(format!("queue-{}", plan.queue))
+            .spawn(move || serve(worker, cpu, poll, &stop))
+            .map_err(Error::system("starting a worker thread"))?;
+
+        Ok(Self {
+            interface: plan.interface.name.clone(),
+            queue: plan.queue,
+            frame_limit: u16::try_from(chunk - KERNEL_HEADROOM).unwrap_or(u16::MAX),
+            zero_copy,
+            counters,
+            socket: descriptor,
+            worker: Some(thread),
+        })
+    }
+
+    /// The bound socket.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The driver reads and writes the UMEM itself.
+    pub const fn is_zero_copy(&self) -> bool {
+        self.zero_copy
+    }
+
+    /// Longest frame in octets that fits in a chunk.
+    pub const fn frame_limit(&self) -> u16 {
+        self.frame_limit
+    }
+
+    /// Why the worker ended, if it did so by itself.
+    pub fn failure(&mut self) -> Option<Error> {
+        if !self.worker.as_ref().is_some_and(JoinHandle::is_finished) {
+            return None;
+        }
+        let reason = match self.worker.take()?.join() {
+            Ok(Outcome {
+                error: Some(error), ..
+            }) => error.to_string(),
+            Ok(_) => return None,
+            Err(_) => "it panicked; please report this".to_owned(),
+        };
+        Some(Error::Worker {
+            queue: self.queue,
+            reason,
+        })
+    }
+
+    /// Waits for the worker, whose [`Stop`] must be raised, and collects its figures.
+    pub fn finish(&mut self) -> QueueSummary {
+        let outcome = self.worker.take().map(JoinHandle::join);
+        if matches!(outcome, Some(Err(_))) {
+            warn!(
+                "the worker of queue {} of {} panicked",
+                self.queue, self.interface
+            );
+        }
+        QueueSummary {
+            queue: self.queue,
+            counters: Arc::clone(&self.counters),
+            statistics: outcome
+                .and_then(Result::ok)
+                .and_then(|outcome| outcome.statistics),
+        }
+    }
+}
+
+fn socket_config(plan: &QueuePlan<'_>) -> SocketConfig {
+    let size = plan.args.ring_size;
+    SocketConfig {
+        rx_size: size,
+        tx_size: size,
+        fill_size: size,
+        completion_size: size,
+        mode: if plan.generic {
+            BindMode::Copy
+        } else {
+            BindMode::Auto
+        },
+        ..SocketConfig::new(plan.interface.index, plan.queue)
+    }
+}
+
+/// Small where a full-sized frame fits in it.
+fn chunk_size(interface: &Interface) -> u32 {
+    if interface.frame_max() <= SMALL_CHUNK - KERNEL_HEADROOM {
+        SMALL_CHUNK
+    } else {
+        LARGE_CHUNK
+    }
+}
+
+fn serve(mut worker: Worker<Socket, SystemClock>, cpu: usize, poll: Poll, stop: &Stop) -> Outcome {
+    if let Err(error) = cpus::pin(cpu) {
+        warn!(
+            "cannot pin a worker to processor {cpu} ({error}): it runs wherever the kernel puts it"
+        );
+    }
+    let error = reflect_until(&mut worker, poll, stop).err();
+    if let Some(error) = &error {
+        debug!("a worker stops: {error}");
+        stop.raise();
+    }
+    Outcome {
+        statistics: worker.kernel().statistics().ok(),
+        error,
+    }
+}
+
+fn reflect_until(
+    worker: &mut Worker<Socket, SystemClock>,
+    poll: Poll,
+    stop: &Stop,
+) -> io::Result<()> {
+    let mut waiter = Waiter::new(poll);
+    loop {
+        if stop.is_raised() {
+            drain(worker);
+            return Ok(());
+        }
+        let turn = worker.turn();
+        if turn.received > 0 || turn.sent > 0 {
+            waiter.packet_seen();
+            continue;
+        }
+        let woken = waiter.idle(worker.kernel().as_fd(), stop, worker.is_backed_up())?;
+        if woken == Woken::SocketDead {
+            return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
+        }
+    }
+}
+
+/// Answers what has arrived and sees it off. Nothing more arrives: the listeners are gone.
+fn drain(worker: &mut Worker<Socket, SystemClock>) {
+    let deadline = Instant::now() + DRAIN_MAX;
+    while Instant::now() < deadline {
+        let turn = worker.turn();
+        if turn.received == 0 && worker.is_drained() {
+            return;
+        }
+    }
+}

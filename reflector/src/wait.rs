@@ -1,0 +1,220 @@
+//! How a worker passes the time when there is nothing to do.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::args::Poll;
+
+/// An adaptive worker spins while packets come closer together than this on average, and for this
+/// long after the last one. At wider gaps spinning would burn a processor and still end in a sleep
+/// before the next packet: a wake-up costs some 10 µs, so at 20 000 packets/s it no longer pays.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// A pause counts as no longer than this, so that a burst after it is recognised soon.
+const GAP_MAX: Duration = Duration::from_micros(500);
+
+/// Upper bound on a sleep: a lost wake-up delays a packet by this much, not for ever.
+const SLEEP_MAX_MS: u16 = 1_000;
+
+/// A flag that threads can sleep on.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<(AtomicBool, EventFd)>);
+
+impl Stop {
+    /// Not raised.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = EventFd::from_value_and_flags(0, flags)?;
+        Ok(Self(Arc::new((AtomicBool::new(false), event))))
+    }
+
+    /// Raises the flag and wakes all who sleep on it. It stays raised.
+    pub fn raise(&self) {
+        self.0.0.store(true, Ordering::Release);
+        // Fails only if the counter would overflow: then it is readable already.
+        let _ = self.0.1.write(1);
+    }
+
+    /// Whether it is raised.
+    pub fn is_raised(&self) -> bool {
+        self.0.0.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.1.as_fd()
+    }
+}
+
+/// Waits as [`Poll`] says.
+#[derive(Debug)]
+pub struct Waiter {
+    mode: Poll,
+    traffic: Traffic,
+}
+
+/// How densely packets come.
+#[derive(Debug)]
+struct Traffic {
+    last: Instant,
+    /// Moving average over about eight gaps.
+    mean_gap: Duration,
+}
+
+/// What to do after waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// Look at the rings again.
+    Look,
+    /// The socket is dead: its interface is gone.
+    SocketDead,
+}
+
+impl Traffic {
+    fn new(now: Instant) -> Self {
+        Self {
+            last: now,
+            mean_gap: GAP_MAX,
+        }
+    }
+
+    fn packet_at(&mut self, now: Instant) {
+        let gap = now.duration_since(self.last).min(GAP_MAX);
+        self.mean_gap = (self.mean_gap * 7 + gap) / 8;
+        self.last = now;
+    }
+
+    fn is_worth_spinning(&self, now: Instant) -> bool {
+        self.mean_gap < SPIN && now.duration_since(self.last) < SPIN
+    }
+}
+
+impl Waiter {
+    /// A waiter that knows of no traffic yet.
+    pub fn new(mode: Poll) -> Self {
+        Self {
+            mode,
+            traffic: Traffic::new(Instant::now()),
+        }
+    }
+
+    /// There were packets.
+    pub fn packet_seen(&mut self) {
+        if self.mode == Poll::Adaptive {
+            self.traffic.packet_at(Instant::now());
+        }
+    }
+
+    /// There was none: spins or sleeps until there may be one. `backed_up` also waits for room in
+    /// the transmit ring.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to wait.
+    pub fn idle(&self, socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<Woken> {
+        let spin = match self.mode {
+            Poll::Busy => true,
+            Poll::Interrupt => false,
+            Poll::Adaptive => self.traffic.is_worth_spinning(Instant::now()),
+        };
+        if spin {
+            std::hint::spin_loop();
+            return Ok(Woken::Look);
+        }
+        sleep(socket, stop, backed_up)
+    }
+}
+
+fn sleep(socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<Woken> {
+    let mut interest = PollFlags::POLLIN;
+    interest.set(PollFlags::POLLOUT, backed_up);
+    let mut fds = [
+        PollFd::new(socket, interest),
+        PollFd::new(stop.as_fd(), PollFlags::POLLIN),
+    ];
+    match poll(&mut fds, SLEEP_MAX_MS) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let dead = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+    let is_dead = fds[0]
+        .revents()
+        .is_some_and(|events| events.intersects(dead));
+    Ok(if is_dead {
+        Woken::SocketDead
+    } else {
+        Woken::Look
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `count` packets `gap` apart and returns the time of the last.
+    fn feed(traffic: &mut Traffic, start: Instant, gap: Duration, count: u32) -> Instant {
+        for index in 1..=count {
+            traffic.packet_at(start + gap * index);
+        }
+        start + gap * count
+    }
+
+    #[test]
+    fn spins_on_dense_traffic_only() {
+        let start = Instant::now();
+        let mut traffic = Traffic::new(start);
+        assert!(!traffic.is_worth_spinning(start), "nothing known yet");
+        let last = feed(&mut traffic, start, Duration::from_micros(10), 64);
+        assert!(traffic.is_worth_spinning(last + Duration::from_micros(10)));
+
+        let last = feed(&mut traffic, last, Duration::from_micros(100), 64);
+        assert!(!traffic.is_worth_spinning(last), "10 000 packets/s");
+    }
+
+    #[test]
+    fn stops_spinning_when_dense_traffic_stops() {
+        let start = Instant::now();
+        let mut traffic = Traffic::new(start);
+        let last = feed(&mut traffic, start, Duration::from_micros(5), 64);
+        assert!(traffic.is_worth_spinning(last + SPIN / 2));
+        assert!(!traffic.is_worth_spinning(last + SPIN));
+    }
+
+    #[test]
+    fn a_long_pause_is_soon_forgotten() {
+        let start = Instant::now();
+        let mut traffic = Traffic::new(start);
+        let later = start + Duration::from_secs(3600);
+        traffic.packet_at(later);
+        let last = feed(&mut traffic, later, Duration::from_micros(5), 32);
+        assert!(traffic.is_worth_spinning(last));
+    }
+
+    #[test]
+    fn a_raised_stop_wakes_sleepers_at_once_and_for_good() {
+        let stop = Stop::new().unwrap();
+        let sleeper = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let never = EventFd::new().unwrap();
+            // Ends only if the flag wakes it: the bound on a sleep is a second each.
+            while !sleeper.is_raised() {
+                sleep(never.as_fd(), &sleeper, false).unwrap();
+            }
+        });
+        stop.raise();
+        thread.join().unwrap();
+        assert!(stop.is_raised());
+    }
+}

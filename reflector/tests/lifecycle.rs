@@ -1,0 +1,179 @@
+//! Starting, stopping, and what is left behind: nothing.
+
+#![cfg(test)]
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::{Reflector, command, has_xdp};
+use nix::sys::signal::Signal;
+use testbed::{DEFAULT_TIMEOUT, End, Need, Veth, VethConfig, skip_unless, wait_until};
+
+/// Runs the reflector where it must fail, and returns its exit status and what it said.
+fn fails(end: &End, interface: &str, options: &[&str]) -> (i32, String) {
+    let mut process = end
+        .namespace
+        .spawn(&mut command(interface, options))
+        .unwrap();
+    let status = process.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    let stderr = process.stderr();
+    assert_eq!(process.stdout(), "", "an error is no output");
+    (status.code().unwrap_or(-1), stderr)
+}
+
+#[test]
+fn both_signals_end_it_with_a_summary_and_nothing_left() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let reflector = Reflector::start(&veth.reflector, &[]);
+        assert!(has_xdp(&veth.reflector));
+        let summary = reflector.stop_by(signal);
+        assert_eq!(summary.row("total"), [0, 0, 0]);
+        assert!(
+            summary.0.starts_with("reflector on veth-r port 862"),
+            "{}",
+            summary.0
+        );
+        assert!(!has_xdp(&veth.reflector));
+    }
+}
+
+#[test]
+fn a_killed_reflector_leaves_no_program_and_its_queues_are_free() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::with(&VethConfig {
+        queues: 2,
+        ..VethConfig::default()
+    })
+    .unwrap();
+    Reflector::start(&veth.reflector, &[]).kill();
+    // The kernel frees the link when it frees the process's descriptors.
+    wait_until("the program is gone", DEFAULT_TIMEOUT, || {
+        !has_xdp(&veth.reflector)
+    });
+    Reflector::start(&veth.reflector, &[]).stop();
+}
+
+#[test]
+fn a_second_reflector_is_told_and_the_first_goes_on() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    let first = Reflector::start(&veth.reflector, &[]);
+    let (status, stderr) = fails(&veth.reflector, "veth-r", &[]);
+    assert_eq!(status, 1);
+    assert!(
+        stderr.contains("another XDP program is attached"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "one sentence: {stderr}");
+    assert!(has_xdp(&veth.reflector));
+    first.stop();
+}
+
+#[test]
+fn an_interface_that_is_down_or_unknown_or_no_ethernet_is_named() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    let (status, stderr) = fails(&veth.reflector, "eth9", &[]);
+    assert_eq!(status, 1);
+    assert!(
+        stderr.contains("no interface eth9") && stderr.contains("veth-r"),
+        "{stderr}"
+    );
+
+    let (status, stderr) = fails(&veth.reflector, "lo", &[]);
+    assert_eq!(status, 1);
+    assert!(stderr.contains("lo is no Ethernet interface"), "{stderr}");
+
+    veth.reflector.namespace.ip("link set veth-r down").unwrap();
+    let (status, stderr) = fails(&veth.reflector, "veth-r", &[]);
+    assert_eq!(status, 1);
+    assert!(stderr.contains("ip link set dev veth-r up"), "{stderr}");
+    assert!(!has_xdp(&veth.reflector));
+}
+
+#[test]
+fn more_queues_than_there_are_is_a_usage_error() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    let (status, stderr) = fails(&veth.reflector, "veth-r", &["--queues", "3"]);
+    assert_eq!(status, 2);
+    assert!(
+        stderr.contains("--queues 3 is more than the 1 receive queue"),
+        "{stderr}"
+    );
+    assert!(!has_xdp(&veth.reflector));
+}
+
+#[test]
+fn without_privileges_it_says_which_are_missing() {
+    skip_unless!(
+        Need::NetworkNamespace,
+        Need::Bpf,
+        Need::AfXdp,
+        Need::Program("setpriv")
+    );
+    let veth = Veth::new().unwrap();
+    let mut bare = Command::new("setpriv");
+    bare.args([
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+        "--reuid=65534",
+        "--clear-groups",
+    ]);
+    // A copy where any account may execute it: the build directory may be private.
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("reflector");
+    fs::copy(env!("CARGO_BIN_EXE_reflector"), &binary).unwrap();
+    fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    bare.arg(&binary).args(["--interface", "veth-r"]);
+    let mut process = veth.reflector.namespace.spawn(&mut bare).unwrap();
+    assert_eq!(process.wait_exit(DEFAULT_TIMEOUT).unwrap().code(), Some(1));
+    let stderr = process.stderr();
+    assert!(
+        stderr.contains("no permission") && stderr.contains("root"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "one sentence: {stderr}");
+}
+
+#[test]
+fn it_waits_for_a_carrier_before_it_says_ready() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    veth.sender.namespace.ip("link set veth-s down").unwrap();
+    let process = veth
+        .reflector
+        .namespace
+        .spawn(&mut command("veth-r", &[]))
+        .unwrap();
+    process
+        .wait_for_line("waiting for the link", DEFAULT_TIMEOUT)
+        .unwrap();
+    assert!(!process.stderr().contains("ready"));
+    veth.sender.namespace.ip("link set veth-s up").unwrap();
+    process.wait_for_line("ready", DEFAULT_TIMEOUT).unwrap();
+}
+
+#[test]
+fn it_ends_when_its_interface_disappears() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    let mut process = veth
+        .reflector
+        .namespace
+        .spawn(&mut command("veth-r", &[]))
+        .unwrap();
+    process.wait_for_line("ready", DEFAULT_TIMEOUT).unwrap();
+    veth.reflector.namespace.ip("link del veth-r").unwrap();
+    assert_eq!(process.wait_exit(DEFAULT_TIMEOUT).unwrap().code(), Some(1));
+    let stderr = process.stderr();
+    assert!(stderr.contains("interface veth-r disappeared"), "{stderr}");
+}
