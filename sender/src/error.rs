@@ -1,0 +1,60 @@
+//! Why a run failed: one sentence each, exit status 1.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::outcome::Silence;
+use crate::transport::OpenError;
+
+/// A failure at run time.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name has no address.
+    #[error("cannot resolve '{host}' ({source}); check the name or give an address")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// The resolver's word.
+        source: io::Error,
+    },
+    /// There is no transport.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The system would not send even one packet.
+    #[error("cannot send to {target}: {source}; check the route and the local firewall")]
+    Send {
+        /// The reflector.
+        target: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Receiving failed.
+    #[error("cannot receive replies: {0}")]
+    Receive(io::Error),
+    /// A thread would not start.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// Nothing answered.
+    #[error("no reply from {target}: {silence}")]
+    NoReply {
+        /// The reflector.
+        target: String,
+        /// The likely reason.
+        silence: Silence,
+    },
+    /// The JSON file cannot be written.
+    #[error("cannot write '{}': {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Standard output or standard error cannot be written.
+    #[error("cannot write the report: {0}")]
+    Output(io::Error),
+    /// Signals cannot be caught.
+    #[error("cannot watch for signals: {0}")]
+    Signals(io::Error),
+}

@@ -1,0 +1,14 @@
+//! Statistics of a run: pure bookkeeping, no I/O and no clock.
+//!
+//! Formulas follow RFC 2681 (round trip), RFC 7679 (one way), RFC 3393 (IPDV), RFC 3550 (jitter),
+//! RFC 4737 (reordering), RFC 5560 (duplication) and RFC 7680 (loss). [`Measurement`] puts them
+//! together; the other modules hold one metric each.
+
+pub mod counts;
+pub mod delay;
+pub mod distribution;
+pub mod jitter;
+mod measurement;
+pub mod reordering;
+
+pub use measurement::{Measurement, Peer, Reception, ReplyStamps, T4Source, Verdict};

@@ -1,0 +1,286 @@
+//! The UDP socket transport: one connected socket per session, no privileges needed.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{SendError, SocketReceive, Transmit};
+
+/// TTL and hop limit of probes: the reflector reports what is left of it (RFC 5357 section 4.2.1).
+const TTL: u32 = 255;
+/// Receive buffer asked for, in octets: some thousand small replies.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// File descriptors a process needs besides the sockets.
+const SPARE_DESCRIPTORS: u64 = 32;
+
+/// Which sockets to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketPlan {
+    /// The reflector.
+    pub target: SocketAddr,
+    /// Address to send from.
+    pub source: Option<IpAddr>,
+    /// Port of the first session; the others take the ports after it.
+    pub source_port: Option<u16>,
+    /// Number of sessions.
+    pub sessions: usize,
+}
+
+/// The sending half.
+#[derive(Debug)]
+pub struct SocketTransmit {
+    sockets: Arc<[UdpSocket]>,
+    source: SocketAddr,
+    receive_buffer: usize,
+}
+
+/// Why there is no transport.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `connect` found no way to the target.
+    #[error("no route to {target} ({source}); check the address and `ip route get {}`", target.ip())]
+    Unreachable {
+        /// The target.
+        target: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// `connect` may not.
+    #[error("not allowed to send to {0}: it is a broadcast address, or a route prohibits it")]
+    Forbidden(SocketAddr),
+    /// The source address is not of this host.
+    #[error("--source {0} is no address of this host; `ip address` lists those that are")]
+    NotLocal(IpAddr),
+    /// The source port is taken.
+    #[error("source port {0} is in use; choose another --source-port")]
+    PortInUse(u16),
+    /// The source port is reserved.
+    #[error("source port {0} needs privileges; choose a --source-port above 1023")]
+    PortReserved(u16),
+    /// The target is not of the source's address family.
+    #[error("--source {source_address} cannot reach {target}: they are not of the same family")]
+    Family {
+        /// The source address.
+        source_address: IpAddr,
+        /// The target.
+        target: SocketAddr,
+    },
+    /// The process may not open enough sockets.
+    #[error(
+        "{sessions} sessions need more open files than the limit of {limit}; raise `ulimit -n` or lower --sessions"
+    )]
+    Descriptors {
+        /// Sessions wanted.
+        sessions: usize,
+        /// Open files allowed.
+        limit: u64,
+    },
+    /// Anything else.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// Wraps an error of the step `action`.
+fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> OpenError {
+    move |error| OpenError::System {
+        action,
+        source: error.into(),
+    }
+}
+
+/// Opens one socket per session.
+///
+/// # Errors
+///
+/// See [`OpenError`]. Nothing stays open then.
+pub fn open(plan: &SocketPlan) -> Result<(SocketTransmit, SocketReceive), OpenError> {
+    raise_descriptor_limit(plan.sessions)?;
+    let sockets: Vec<_> = (0..plan.sessions)
+        .map(|session| connect(plan, session))
+        .collect::<Result<_, _>>()?;
+    let first = sockets.first().ok_or_else(|| {
+        system("open sockets")(io::Error::new(ErrorKind::InvalidInput, "no sessions"))
+    })?;
+    let receive_buffer = first
+        .recv_buffer_size()
+        .map_err(system("read the buffer size"))?;
+    let sockets: Arc<[UdpSocket]> = sockets.into_iter().map(UdpSocket::from).collect();
+    let source = sockets[0]
+        .local_addr()
+        .map_err(system("read the source address"))?;
+    let receive = SocketReceive::new(Arc::clone(&sockets)).map_err(system("watch the sockets"))?;
+    Ok((
+        SocketTransmit {
+            sockets,
+            source,
+            receive_buffer,
+        },
+        receive,
+    ))
+}
+
+impl SocketTransmit {
+    /// Address and port of the first session.
+    pub fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// Octets of receive buffer that each socket was granted.
+    pub fn receive_buffer(&self) -> usize {
+        self.receive_buffer
+    }
+}
+
+impl Transmit for SocketTransmit {
+    fn send(&mut self, session: usize, probe: &[u8]) -> Result<(), SendError> {
+        /// An ICMP error about an earlier probe makes the next call fail instead of sending, and
+        /// another may come in before the call after that.
+        const ATTEMPTS: u32 = 4;
+        let Some(socket) = self.sockets.get(session) else {
+            return Err(SendError::Refused(ErrorKind::InvalidInput.into()));
+        };
+        let mut attempt = 1;
+        loop {
+            match socket.send(probe) {
+                Ok(_) => return Ok(()),
+                Err(error) if is_full(&error) => return Err(SendError::Full),
+                Err(_) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(SendError::Refused(error)),
+            }
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(Errno::ENOBUFS as i32)
+}
+
+/// A socket of session `session`, ready for use.
+fn connect(plan: &SocketPlan, session: usize) -> Result<Socket, OpenError> {
+    let target = plan.target;
+    if let Some(source_address) = plan.source
+        && source_address.is_ipv4() != target.is_ipv4()
+    {
+        return Err(OpenError::Family {
+            source_address,
+            target,
+        });
+    }
+    let domain = Domain::for_address(target);
+    let socket =
+        Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).map_err(|error| {
+            match error.raw_os_error() {
+                Some(errno) if errno == Errno::EAFNOSUPPORT as i32 => OpenError::Unreachable {
+                    target,
+                    source: error,
+                },
+                _ => system("open a UDP socket")(error),
+            }
+        })?;
+    socket
+        .set_nonblocking(true)
+        .map_err(system("make a socket non-blocking"))?;
+    set_ttl(&socket, target).map_err(system("set the TTL"))?;
+    watch(&socket, target).map_err(system("ask for receive timestamps"))?;
+    grow_receive_buffer(&socket);
+    bind(&socket, plan, session)?;
+    socket
+        .connect(&target.into())
+        .map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => OpenError::Forbidden(target),
+            _ => OpenError::Unreachable {
+                target,
+                source: error,
+            },
+        })?;
+    Ok(socket)
+}
+
+fn set_ttl(socket: &Socket, target: SocketAddr) -> io::Result<()> {
+    if target.is_ipv4() {
+        socket.set_ttl_v4(TTL)
+    } else {
+        socket.set_unicast_hops_v6(TTL)
+    }
+}
+
+/// Asks for what comes along with replies: T4, ICMP errors, and the count of dropped ones.
+fn watch(socket: &Socket, target: SocketAddr) -> nix::Result<()> {
+    setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
+    setsockopt(socket, sockopt::RxqOvfl, &1)?;
+    if target.is_ipv4() {
+        setsockopt(socket, sockopt::Ipv4RecvErr, &true)
+    } else {
+        setsockopt(socket, sockopt::Ipv6RecvErr, &true)
+    }
+}
+
+/// Asks for a large receive buffer: beyond the system's limit if privileges allow, else up to it.
+/// A small one is no error; what it drops is counted.
+fn grow_receive_buffer(socket: &Socket) {
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+}
+
+fn bind(socket: &Socket, plan: &SocketPlan, session: usize) -> Result<(), OpenError> {
+    let any = match plan.target {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let port = match plan.source_port {
+        Some(first) => u16::try_from(usize::from(first) + session).map_err(|_| {
+            system("choose a source port")(io::Error::new(
+                ErrorKind::InvalidInput,
+                "the ports are used up",
+            ))
+        })?,
+        None => 0,
+    };
+    if plan.source.is_none() && port == 0 {
+        return Ok(());
+    }
+    // A link-local source address means one on the interface of the target's scope.
+    let address = match (plan.source.unwrap_or(any), plan.target) {
+        (IpAddr::V6(v6), SocketAddr::V6(target)) => {
+            std::net::SocketAddrV6::new(v6, port, 0, target.scope_id()).into()
+        }
+        (address, _) => SocketAddr::new(address, port),
+    };
+    socket
+        .bind(&address.into())
+        .map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => OpenError::PortInUse(port),
+            ErrorKind::AddrNotAvailable => OpenError::NotLocal(address.ip()),
+            ErrorKind::PermissionDenied => OpenError::PortReserved(port),
+            _ => system("bind the source address")(error),
+        })
+}
+
+/// Raises the soft limit of open files, often 1024, as far as the sessions need and the hard
+/// limit allows.
+fn raise_descriptor_limit(sessions: usize) -> Result<(), OpenError> {
+    let needed = sessions as u64 + SPARE_DESCRIPTORS;
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(system("read the limit of open files"))?;
+    if soft >= needed {
+        return Ok(());
+    }
+    if hard < needed || setrlimit(Resource::RLIMIT_NOFILE, needed, hard).is_err() {
+        return Err(OpenError::Descriptors {
+            sessions,
+            limit: hard,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! Doubts about the figures of a run: when not to believe one, and why.
+
+use std::fmt;
+use std::io;
+
+use wire::time::Nanos;
+
+use crate::outcome::Outcome;
+use crate::report::units::counted;
+use crate::transport::IcmpKind;
+
+/// A reason to doubt a figure, or to know its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The network saw gaps that were not asked for.
+    Skipped {
+        /// Slots without a packet.
+        slots: u64,
+    },
+    /// The system refused packets.
+    Refused {
+        /// How many.
+        packets: u64,
+        /// What it said of the first.
+        reason: String,
+    },
+    /// The run was stopped early.
+    Stopped {
+        /// Slots not reached.
+        slots: u64,
+    },
+    /// This host dropped replies, so the loss is not the network's.
+    DroppedHere {
+        /// How many.
+        datagrams: u64,
+    },
+    /// Some T4 were taken in user space.
+    UserSpaceT4 {
+        /// How many.
+        replies: u64,
+    },
+    /// Our clock was set during the run.
+    ClockStepped {
+        /// By how much.
+        by: Nanos,
+    },
+    /// Replies without T2 and T3: no one-way delays, and residence is part of the round trip.
+    EchoOnly {
+        /// How many.
+        replies: u64,
+    },
+    /// The reflector stamps in TAI; one-way delays contain TAI-UTC.
+    PtpEpoch {
+        /// Replies with such stamps.
+        replies: u64,
+    },
+    /// T3 before T2.
+    NegativeResidence {
+        /// How many.
+        replies: u64,
+    },
+    /// T3 - T2 above T4 - T1.
+    NegativeRoundTrip {
+        /// How many.
+        replies: u64,
+    },
+    /// Error Estimates that say nothing.
+    ErrorUnknown {
+        /// How many.
+        replies: u64,
+    },
+    /// ICMP errors of one kind.
+    Icmp {
+        /// Which kind.
+        kind: IcmpKind,
+        /// How many.
+        errors: u64,
+    },
+}
+
+/// Two readings of our clock that differ by less than this, or by less than a thousandth of the
+/// time between them, differ by steering and not by a step.
+const STEP_MIN: u64 = 1_000_000;
+
+impl Warning {
+    /// The warnings that the figures of a run give rise to.
+    pub(crate) fn all_of(
+        outcome: &Outcome,
+        refusal: Option<&io::Error>,
+        clock_step: i64,
+    ) -> Vec<Self> {
+        let peer = &outcome.peer;
+        let slewing = u64::try_from(outcome.duration.as_nanos() / 1000).unwrap_or(u64::MAX);
+        let stepped = clock_step.unsigned_abs() > STEP_MIN.max(slewing);
+        let reason = || refusal.map_or_else(String::new, ToString::to_string);
+        let candidates = [
+            (
+                outcome.not_reached,
+                Self::Stopped {
+                    slots: outcome.not_reached,
+                },
+            ),
+            (
+                outcome.skipped,
+                Self::Skipped {
+                    slots: outcome.skipped,
+                },
+            ),
+            (
+                outcome.refused,
+                Self::Refused {
+                    packets: outcome.refused,
+                    reason: reason(),
+                },
+            ),
+            (
+                outcome.trouble.dropped_here,
+                Self::DroppedHere {
+                    datagrams: outcome.trouble.dropped_here,
+                },
+            ),
+            (
+                peer.t4_user_space,
+                Self::UserSpaceT4 {
+                    replies: peer.t4_user_space,
+                },
+            ),
+            (
+                u64::from(stepped),
+                Self::ClockStepped {
+                    by: Nanos::from_nanos(clock_step),
+                },
+            ),
+            (
+                peer.echo_only,
+                Self::EchoOnly {
+                    replies: peer.echo_only,
+                },
+            ),
+            (peer.ptp, Self::PtpEpoch { replies: peer.ptp }),
+            (
+                peer.residence_negative,
+                Self::NegativeResidence {
+                    replies: peer.residence_negative,
+                },
+            ),
+            (
+                peer.round_trip_negative,
+                Self::NegativeRoundTrip {
+                    replies: peer.round_trip_negative,
+                },
+            ),
+            (
+                peer.error_unknown,
+                Self::ErrorUnknown {
+                    replies: peer.error_unknown,
+                },
+            ),
+        ];
+        let icmp = IcmpKind::ALL.into_iter().map(|kind| {
+            let errors = outcome.trouble.icmp.of(kind);
+            (errors, Self::Icmp { kind, errors })
+        });
+        candidates
+            .into_iter()
+            .chain(icmp)
+            .filter_map(|(weight, warning)| (weight > 0).then_some(warning))
+            .collect()
+    }
+
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Skipped { .. } => "skipped",
+            Self::Refused { .. } => "refused",
+            Self::Stopped { .. } => "stopped",
+            Self::DroppedHere { .. } => "dropped_here",
+            Self::UserSpaceT4 { .. } => "t4_user_space",
+            Self::ClockStepped { .. } => "clock_stepped",
+            Self::EchoOnly { .. } => "echo_only",
+            Self::PtpEpoch { .. } => "ptp_epoch",
+            Self::NegativeResidence { .. } => "residence_negative",
+            Self::NegativeRoundTrip { .. } => "round_trip_negative",
+            Self::ErrorUnknown { .. } => "error_unknown",
+            Self::Icmp { .. } => "icmp",
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let replies = |number, verb_one: &str, verb_many: &str| {
+            counted(
+                number,
+                &format!("reply {verb_one}"),
+                &format!("replies {verb_many}"),
+            )
+        };
+        match self {
+            Self::Skipped { slots } => write!(
+                f,
+                "{} skipped because this machine was not ready in time: the rate was lower and \
+                 the network saw gaps in which nothing was measured",
+                counted(*slots, "send time was", "send times were")
+            ),
+            Self::Refused { packets, reason } => write!(
+                f,
+                "the system refused to send {}: {reason}",
+                counted(*packets, "packet", "packets")
+            ),
+            Self::Stopped { slots } => write!(
+                f,
+                "the run was stopped with {} left to send",
+                counted(*slots, "packet", "packets")
+            ),
+            Self::DroppedHere { datagrams } => write!(
+                f,
+                "{} dropped on this host (receive buffer full or bad checksum): that loss is not \
+                 the network's; lower --rate or raise net.core.rmem_max",
+                counted(*datagrams, "datagram was", "datagrams were")
+            ),
+            Self::UserSpaceT4 { replies: number } => write!(
+                f,
+                "{} no kernel timestamp, so the delay contains the wake-up of this program",
+                replies(*number, "has", "have")
+            ),
+            Self::ClockStepped { by } => write!(
+                f,
+                "this machine's clock was set by {by} during the run: delays of packets in flight \
+                 then are wrong"
+            ),
+            Self::EchoOnly { replies: number } => write!(
+                f,
+                "echo only: {} no T2 and T3, so there is no one-way delay and the round trip \
+                 contains the reflector's residence",
+                replies(*number, "carries", "carry")
+            ),
+            Self::PtpEpoch { replies: number } => write!(
+                f,
+                "{} stamped in PTPv2 format, which counts TAI: one-way delays contain TAI-UTC \
+                 (37 s since 2017) as well as the offset between the clocks",
+                replies(*number, "is", "are")
+            ),
+            Self::NegativeResidence { replies: number } => write!(
+                f,
+                "{} T3 before T2: the reflector's timestamps are doubtful",
+                replies(*number, "has", "have")
+            ),
+            Self::NegativeRoundTrip { replies: number } => write!(
+                f,
+                "{} a residence longer than the whole round trip: the reflector's timestamps are \
+                 wrong",
+                replies(*number, "claims", "claim")
+            ),
+            Self::ErrorUnknown { replies: number } => write!(
+                f,
+                "{} an Error Estimate of multiplier 0, which RFC 4656 forbids: the reflector's \
+                 error is unknown",
+                replies(*number, "has", "have")
+            ),
+            Self::Icmp { kind, errors } => {
+                write!(
+                    f,
+                    "{}: {kind}",
+                    counted(*errors, "ICMP error", "ICMP errors")
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::tests::sample;
+
+    fn codes(outcome: &Outcome, clock_step: i64) -> Vec<&'static str> {
+        Warning::all_of(outcome, None, clock_step)
+            .iter()
+            .map(Warning::code)
+            .collect()
+    }
+
+    #[test]
+    fn a_clean_run_has_no_warnings() {
+        assert_eq!(codes(&sample(), 0), [""; 0]);
+        assert_eq!(codes(&sample(), -900_000), [""; 0], "steered, not set");
+    }
+
+    #[test]
+    fn a_clock_set_either_way_is_told() {
+        assert_eq!(codes(&sample(), 1_000_001), ["clock_stepped"]);
+        assert_eq!(codes(&sample(), -3_600_000_000_000), ["clock_stepped"]);
+    }
+
+    #[test]
+    fn everything_odd_is_told_once() {
+        let mut outcome = sample();
+        outcome.not_reached = 1;
+        outcome.skipped = 2;
+        outcome.refused = 3;
+        outcome.trouble.dropped_here = 4;
+        outcome.trouble.icmp.add(IcmpKind::TooBig);
+        outcome.trouble.icmp.add(IcmpKind::HostUnreachable);
+        outcome.peer.t4_user_space = 5;
+        outcome.peer.echo_only = 6;
+        outcome.peer.ptp = 7;
+        outcome.peer.residence_negative = 8;
+        outcome.peer.round_trip_negative = 9;
+        outcome.peer.error_unknown = 10;
+        let refusal = io::Error::other("not today");
+        let warnings = Warning::all_of(&outcome, Some(&refusal), 2_000_000);
+        let text: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), 13);
+        for (warning, text) in warnings.iter().zip(&text) {
+            assert!(
+                !text.contains('\n') && !text.ends_with('.'),
+                "{warning:?}: {text}"
+            );
+        }
+        assert!(
+            text.iter()
+                .any(|text| text.contains("3 packets: not today")),
+            "{text:?}"
+        );
+        assert!(
+            text.iter()
+                .any(|text| text == "1 ICMP error: host unreachable"),
+            "{text:?}"
+        );
+    }
+}

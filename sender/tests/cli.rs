@@ -1,0 +1,292 @@
+//! The program as a user meets it: exit status, what goes where, and one sentence per error.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::io::Read;
+use std::net::UdpSocket;
+use std::process::{Command, Output, Stdio};
+
+use assert_cmd::cargo::CommandCargoExt as _;
+use common::{Fate, Reflector, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn sender(line: &str) -> Command {
+    let mut command = Command::cargo_bin("sender").unwrap();
+    command.args(line.split_whitespace());
+    command
+}
+
+fn output(line: &str) -> Output {
+    sender(line).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A run of a handful of packets to an honest reflector.
+fn good_run(options: &str) -> (Reflector, Output) {
+    let reflector = Reflector::start(|_| Fate::Reply);
+    let output = output(&format!(
+        "{} --count 5 --rate 100 {options}",
+        reflector.address
+    ));
+    (reflector, output)
+}
+
+/// Asserts that a command line fails with this status and one sentence that contains all `words`.
+#[track_caller]
+fn fails(line: &str, status: i32, words: &[&str]) {
+    let output = output(line);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{line}: {message}");
+    assert!(
+        message.starts_with("sender: ") && message.ends_with('\n'),
+        "{line}: {message}"
+    );
+    assert_eq!(message.lines().count(), 1, "{line}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{line}: {message}");
+    }
+    assert!(output.stdout.is_empty(), "{line}: {}", text(&output.stdout));
+}
+
+#[test]
+fn a_wrong_command_line_is_one_sentence_and_status_2() {
+    for (line, words) in [
+        ("", ["target", "sender 192.0.2.1"]),
+        ("a:0", ["TARGET", "'0' is no UDP port (1 to 65535)"]),
+        ("a:65536", ["TARGET", "65536"]),
+        ("[::1", ["TARGET", "[ADDRESS]:PORT"]),
+        (":862", ["TARGET", "no host"]),
+        ("224.0.0.1", ["TARGET", "one host"]),
+        ("a --rate 0", ["--rate", "0.000001 to 10000000"]),
+        ("a --rate -1", ["--rate", "-1"]),
+        ("a --rate nan", ["--rate", "NaN"]),
+        ("a --rate many", ["--rate", "many"]),
+        ("a --interval 0s", ["--interval", "above zero"]),
+        ("a --interval 10", ["--interval", "time unit"]),
+        ("a --rate 1 --interval 1s", ["--rate", "--interval"]),
+        ("a --count 0", ["--count", "at least 1"]),
+        ("a --count 1.5", ["--count", "1.5"]),
+        ("a --duration 0s", ["--duration", "above zero"]),
+        ("a --count 1 --duration 1s", ["--count", "--duration"]),
+        ("a --size 13", ["--size", "14 to 65507"]),
+        ("a --size 65508", ["--size", "14 to 65507"]),
+        ("a --sessions 0", ["--sessions", "1 to 1024"]),
+        ("a --sessions 1025", ["--sessions", "1 to 1024"]),
+        ("a --timeout 0s", ["--timeout", "above zero"]),
+        ("a --timeout 2h", ["--timeout", "1h"]),
+        (
+            "a --timeout 1h --rate 1000000 --duration 2h",
+            ["--timeout", "memory"],
+        ),
+        ("a --source eth0", ["--source", "eth0"]),
+        ("127.0.0.1 --source ::1", ["--source", "family"]),
+        ("a --source-port 0", ["--source-port", "1 to 65535"]),
+        ("a --source-port 70000", ["--source-port", "1 to 65535"]),
+        (
+            "a --source-port 65535 --sessions 2",
+            ["--source-port", "65536"],
+        ),
+        ("a --json", ["--json", "value"]),
+        ("a --verbose", ["--verbose", "unexpected"]),
+        ("a b", ["'b'", "unexpected"]),
+    ] {
+        fails(line, 2, &words);
+    }
+}
+
+#[test]
+fn a_run_that_cannot_start_is_one_sentence_and_status_1() {
+    // A label longer than DNS allows fails without a query.
+    let name = "x".repeat(70);
+    fails(&name, 1, &["cannot resolve", &name]);
+    // Documentation addresses are no addresses of any host.
+    fails(
+        "127.0.0.1 --source 192.0.2.1",
+        1,
+        &["--source 192.0.2.1", "no address of this host"],
+    );
+    fails(
+        "127.0.0.1 --json /no/such/directory/x.json",
+        1,
+        &["/no/such/directory/x.json"],
+    );
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let line = format!("127.0.0.1 --source 127.0.0.1 --source-port {port}");
+    fails(&line, 1, &["in use", "--source-port"]);
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for (line, word) in [
+        ("--help", "--source-port"),
+        ("-h", "--rate"),
+        ("--version", "sender 0."),
+    ] {
+        let output = output(line);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains(word), "{line}");
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_good_run_prints_the_table_and_nothing_else() {
+    let (reflector, output) = good_run("");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text(&output.stderr),
+        "",
+        "no progress line without a terminal"
+    );
+    let table = text(&output.stdout);
+    let address = reflector.address.to_string();
+    for part in [
+        &address,
+        "1 session,",
+        "44 octets",
+        "sent         5\n",
+        "received     5   100.000 %\n",
+        "lost         0   0.000 %\n",
+        "RTT",
+        "forward",
+        "backward",
+        "residence",
+        "IPDV",
+        "p99.9",
+        "(RFC 3550",
+        "100/s asked",
+        "5 by the kernel, 0 in user space",
+        "over the 5 replies received in time",
+        "not synchronised: offset between clocks included",
+    ] {
+        assert!(table.contains(part), "{part:?} is missing in\n{table}");
+    }
+}
+
+#[test]
+fn json_on_standard_output_is_alone_there() {
+    let (_reflector, output) = good_run("--json -");
+    assert_eq!(output.status.code(), Some(0));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["sent"], &json["received"], &json["lost"]),
+        (&5.into(), &5.into(), &0.into())
+    );
+    assert!(
+        text(&output.stderr).contains("RTT"),
+        "the table goes to standard error"
+    );
+}
+
+#[test]
+fn json_in_a_file_leaves_the_table_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("result.json");
+    std::fs::write(&path, "an older and longer result ".repeat(1000)).unwrap();
+    let (_reflector, output) = good_run(&format!("--json {}", path.display()));
+    assert!(text(&output.stdout).contains("RTT"));
+    let json: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(json["received"], 5);
+}
+
+#[test]
+fn quiet_prints_nothing_but_json() {
+    let (_reflector, output) = good_run("--quiet");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("", ""));
+    let (_reflector, output) = good_run("-q --json -");
+    assert_eq!(text(&output.stderr), "");
+    assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok());
+}
+
+#[test]
+fn no_reply_is_status_1_with_the_reason_after_the_report() {
+    let reflector = Reflector::start(|_| Fate::Drop);
+    let address = reflector.address;
+    let silent = output(&format!(
+        "{address} --count 3 --rate 100 --timeout 200ms --json -"
+    ));
+    assert_eq!(silent.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&silent.stdout).unwrap();
+    assert_eq!((&json["sent"], &json["lost"]), (&3.into(), &3.into()));
+    assert!(json["rtt_ns"].is_null() && json["jitter_rfc3550_ns"].is_null());
+    let last = text(&silent.stderr).lines().last().unwrap();
+    let expected = format!("sender: no reply from {address}: 3 packets sent, none answered within");
+    assert!(last.starts_with(&expected), "{last}");
+
+    drop(reflector);
+    let closed = output(&format!("{address} --count 3 --rate 100 --timeout 200ms"));
+    assert_eq!(closed.status.code(), Some(1));
+    assert!(text(&closed.stdout).contains(" ICMP errors: port unreachable"));
+    let message = text(&closed.stderr);
+    assert_eq!(message.lines().count(), 1);
+    assert!(
+        message.contains("nothing listens there (ICMP port unreachable)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_interrupted_run_prints_its_report() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let reflector = Reflector::start(|_| Fate::Reply);
+        let child = sender(&format!("{} --count 1000000 --rate 200", reflector.address))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until("five probes", || reflector.count() >= 5);
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let table = text(&output.stdout);
+        assert!(
+            table.contains("RTT") && table.contains("the run was stopped with"),
+            "{table}"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_is_one_sentence() {
+    let (_reflector, output) = good_run("--quiet --json /dev/full");
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.starts_with("sender: cannot write '/dev/full': No space left"),
+        "{message}"
+    );
+    assert_eq!(message.lines().count(), 1);
+}
+
+#[test]
+fn a_broken_pipe_is_one_sentence() {
+    let reflector = Reflector::start(|_| Fate::Reply);
+    let mut child = sender(&format!("{} --count 5 --rate 100", reflector.address))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut message = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut message)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(
+        message.starts_with("sender: cannot write the report: Broken pipe"),
+        "{message}"
+    );
+    assert_eq!(message.lines().count(), 1);
+}

@@ -1,0 +1,257 @@
+//! A small UDP reflector on loopback that does to chosen probes what a network or a bad peer does.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use clock::{Clock, SystemClock};
+use wire::error_estimate::ErrorEstimate;
+use wire::time::{NtpTimestamp, PtpTimestamp, Tai};
+use wire::twamp::{ReplyFields, Request, reply_len, write_reply, write_transmit};
+
+/// What becomes of the reply to one probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is sent.
+    Reply,
+    /// It is not sent.
+    Drop,
+    /// It is sent this many times.
+    Copies(u32),
+    /// It is sent right after the reply to probe `until` of the same session.
+    HoldUntil { until: u32 },
+    /// It is sent once this much time has passed since T1.
+    HoldFor(Duration),
+    /// It is sent with one octet inverted.
+    Corrupt { octet: usize },
+    /// Only its first octets are sent.
+    Cut { len: usize },
+}
+
+/// How the reflector stamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As TWAMP Light in NTP format, with these Error Estimate bits.
+    Ntp(u16),
+    /// In PTPv2 format, 37 s ahead of UTC.
+    Ptp,
+    /// T2 and T3 zero.
+    NoStamps,
+    /// T3 a second before T2.
+    Backwards,
+    /// The request unchanged.
+    Echo,
+}
+
+/// Sequence numbers of the probes received, by source port, in order of arrival.
+pub type Seen = BTreeMap<u16, Vec<u32>>;
+
+pub struct Reflector {
+    pub address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<Seen>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reflector {
+    /// An honest reflector on 127.0.0.1, but for what `fate` does to the probe with a given
+    /// sequence number.
+    pub fn start(fate: impl Fn(u32) -> Fate + Send + 'static) -> Self {
+        Self::start_as(Style::Ntp(0x0001), "127.0.0.1:0", fate)
+    }
+
+    pub fn start_as(style: Style, bind: &str, fate: impl Fn(u32) -> Fate + Send + 'static) -> Self {
+        let socket = UdpSocket::bind(bind).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(5)))
+            .unwrap();
+        let address = socket.local_addr().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(Mutex::new(Seen::new()));
+        let mut worker = Worker {
+            socket,
+            style,
+            held: Vec::new(),
+            seen: Arc::clone(&seen),
+        };
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                worker.step(&fate);
+            }
+        });
+        Self {
+            address,
+            stop,
+            seen,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Number of probes received.
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().values().map(Vec::len).sum()
+    }
+}
+
+impl Drop for Reflector {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let outcome = thread.join();
+            assert!(
+                outcome.is_ok() || std::thread::panicking(),
+                "the reflector thread panicked"
+            );
+        }
+    }
+}
+
+struct Held {
+    payload: Vec<u8>,
+    to: SocketAddr,
+    until: Until,
+}
+
+enum Until {
+    Probe(u32),
+    Utc(i64),
+}
+
+struct Worker {
+    socket: UdpSocket,
+    style: Style,
+    held: Vec<Held>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Worker {
+    fn step(&mut self, fate: &impl Fn(u32) -> Fate) {
+        let mut buffer = vec![0u8; 65_536];
+        if let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
+            self.take(&mut buffer, len, from, fate);
+        }
+        let now = SystemClock.utc().nanos();
+        self.release(|_, until| matches!(until, Until::Utc(at) if now >= *at));
+    }
+
+    fn take(
+        &mut self,
+        buffer: &mut [u8],
+        len: usize,
+        from: SocketAddr,
+        fate: &impl Fn(u32) -> Fate,
+    ) {
+        let request = Request::parse(&buffer[..len]).unwrap();
+        assert!(
+            request.padding().iter().all(|&octet| octet == 0),
+            "padding is zero"
+        );
+        let sequence = request.sequence();
+        let now = SystemClock.utc();
+        let t1 = NtpTimestamp::from_bytes(request.timestamp())
+            .to_utc(now)
+            .nanos();
+        self.seen
+            .lock()
+            .unwrap()
+            .entry(from.port())
+            .or_default()
+            .push(sequence);
+        let payload = self.reply(buffer, len, sequence);
+        match fate(sequence) {
+            Fate::Reply => self.send(&payload, from),
+            Fate::Drop => {}
+            Fate::Copies(copies) => (0..copies).for_each(|_| self.send(&payload, from)),
+            Fate::HoldUntil { until } => {
+                self.held.push(Held {
+                    payload,
+                    to: from,
+                    until: Until::Probe(until),
+                });
+            }
+            Fate::HoldFor(time) => {
+                let at = t1 + i64::try_from(time.as_nanos()).unwrap();
+                self.held.push(Held {
+                    payload,
+                    to: from,
+                    until: Until::Utc(at),
+                });
+            }
+            Fate::Corrupt { octet } => {
+                let mut corrupt = payload;
+                corrupt[octet] = !corrupt[octet];
+                self.send(&corrupt, from);
+            }
+            Fate::Cut { len } => self.send(&payload[..len], from),
+        }
+        self.release(|to, until| {
+            to == from && matches!(until, Until::Probe(probe) if *probe == sequence)
+        });
+    }
+
+    fn release(&mut self, due: impl Fn(SocketAddr, &Until) -> bool) {
+        let (now, later) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held: &Held| due(held.to, &held.until));
+        self.held = later;
+        for held in now {
+            self.send(&held.payload, held.to);
+        }
+    }
+
+    fn reply(&self, buffer: &mut [u8], len: usize, sequence: u32) -> Vec<u8> {
+        if self.style == Style::Echo {
+            return buffer[..len].to_vec();
+        }
+        let reply = &mut buffer[..reply_len(len)];
+        let t2 = self.stamp(0);
+        let fields = ReplyFields {
+            sequence,
+            receive_timestamp: t2,
+            sender_ttl: 255,
+        };
+        write_reply(reply, len, &fields).unwrap();
+        let (t3, error) = match self.style {
+            Style::Ntp(bits) => (self.stamp(0), bits),
+            Style::Ptp => (self.stamp(0), 0x4001),
+            Style::Backwards => (self.stamp(-1_000_000_000), 0x0001),
+            Style::NoStamps | Style::Echo => (t2, 0x0001),
+        };
+        write_transmit(reply, t3, ErrorEstimate::from_bits(error)).unwrap();
+        reply.to_vec()
+    }
+
+    fn stamp(&self, offset: i64) -> [u8; 8] {
+        let now = SystemClock.utc().nanos() + offset;
+        match self.style {
+            Style::NoStamps => [0; 8],
+            Style::Ptp => PtpTimestamp::from_tai(Tai::from_nanos(now + 37_000_000_000)).to_bytes(),
+            _ => NtpTimestamp::from_utc(wire::time::Utc::from_nanos(now)).to_bytes(),
+        }
+    }
+
+    fn send(&self, payload: &[u8], to: SocketAddr) {
+        // The sender may be gone when the last replies are sent.
+        let _ = self.socket.send_to(payload, to);
+    }
+}
+
+/// Waits until `condition` holds; fails naming `what` after half a minute.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "still not: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
