@@ -1,1 +1,0 @@
-//! Benchmarks: both sides in one run, ratios, machine state
