@@ -1,6 +1,6 @@
 //! The XDP programs, the structures they share with user space, and the way into the kernel.
 //!
-//! - `shared.h` is the contract; [`abi`] mirrors it under compile-time assertions.
+//! - `shared.h` is the contract; `abi.rs` mirrors it under compile-time assertions.
 //! - `reflector.bpf.c` with `parse.h` is the Session-Reflector's program; [`ReflectorProgram`]
 //!   loads it and fills its maps.
 //! - `drop.bpf.c` is the floor that benchmarks measure against ([`DropProgram`]).

@@ -1,0 +1,137 @@
+//! The sender over a veth pair, against our reflector and against stamp-suite.
+//!
+//! ```text
+//!   reflector, or stamp-suite │ veth-r ◄──► veth-s │ sender
+//! ```
+
+#![cfg(test)]
+
+use std::process::Command;
+
+use serde_json::Value;
+use testbed::{DEFAULT_TIMEOUT, Need, Process, Signal, Veth, VethConfig, skip_unless};
+
+/// Starts a Session-Reflector at its end of the pair and waits for the line that says it answers.
+fn start(veth: &Veth, command: &mut Command, ready: &str) -> Process {
+    let reflector = veth.reflector.namespace.spawn(command).unwrap();
+    reflector.wait_for_line(ready, DEFAULT_TIMEOUT).unwrap();
+    reflector
+}
+
+fn our_reflector(veth: &Veth, options: &[&str]) -> Process {
+    let mut command = Command::new(testbed::binary("reflector").unwrap());
+    command.args(["--interface", veth.reflector.interface]);
+    start(veth, command.args(options), "ready")
+}
+
+/// Runs the sender to its successful end and returns its report.
+fn measure(veth: &Veth, target: &str, options: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sender"));
+    command.args([target, "--json", "-"]).args(options);
+    let mut sender = veth.sender.namespace.spawn(&mut command).unwrap();
+    let status = sender.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    assert!(status.success(), "{status}: {}", sender.stderr());
+    serde_json::from_str(&sender.stdout()).unwrap()
+}
+
+/// Nothing is lost or odd on an unloaded pair, and the four timestamps are in order: both ends read
+/// one clock, so one-way delays are positive.
+fn assert_clean(report: &Value, count: u64) {
+    for (name, expected) in [
+        ("sent", count),
+        ("received", count),
+        ("lost", 0),
+        ("duplicates", 0),
+        ("reordered", 0),
+        ("late", 0),
+        ("invalid", 0),
+    ] {
+        assert_eq!(report[name], expected, "{name} of {report:#}");
+    }
+    for delay in ["rtt_ns", "forward_ns", "backward_ns", "residence_ns"] {
+        let min = report[delay]["min"].as_i64().unwrap();
+        assert!(min >= 0, "{delay} of {report:#}");
+    }
+}
+
+#[test]
+fn measures_our_reflector_over_both_ip_versions() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    let _reflector = our_reflector(&veth, &[]);
+    for target in [
+        veth.reflector.ipv4.to_string(),
+        format!("[{}]:862", veth.reflector.ipv6),
+    ] {
+        for size in ["14", "44", "1452"] {
+            let options = ["--count", "200", "--rate", "2000", "--size", size];
+            let report = measure(&veth, &target, &options);
+            assert_clean(&report, 200);
+            assert_eq!(report["t4"]["kernel"], 200, "{report:#}");
+        }
+    }
+}
+
+#[test]
+fn sessions_spread_over_the_queues_of_our_reflector() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::with(&VethConfig {
+        queues: 4,
+        ..VethConfig::default()
+    })
+    .unwrap();
+    let mut reflector = our_reflector(&veth, &["--queues", "4"]);
+    let target = veth.reflector.ipv4.to_string();
+    let options = ["--sessions", "64", "--count", "6400", "--rate", "10000"];
+    assert_clean(&measure(&veth, &target, &options), 6400);
+
+    reflector.signal(Signal::SIGTERM).unwrap();
+    reflector.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    let summary = reflector.stdout();
+    let reflected: Vec<u64> = summary
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.len() == 4 && words[0].parse::<u32>().is_ok())
+        .map(|words| words[2].parse().unwrap())
+        .collect();
+    assert_eq!(reflected.len(), 4, "{summary}");
+    assert!(reflected.iter().all(|&count| count > 0), "{summary}");
+    assert_eq!(reflected.iter().sum::<u64>(), 6400, "{summary}");
+}
+
+#[test]
+fn measures_stamp_suite() {
+    skip_unless!(Need::NetworkNamespace, Need::Peer("stamp-suite"));
+    let veth = Veth::new().unwrap();
+    for (address, target) in [
+        (
+            veth.reflector.ipv4.to_string(),
+            veth.reflector.ipv4.to_string(),
+        ),
+        (
+            veth.reflector.ipv6.to_string(),
+            format!("[{}]", veth.reflector.ipv6),
+        ),
+    ] {
+        let mut command = Command::new(testbed::peer("stamp-suite").unwrap());
+        command.args(["--is-reflector", "--local-addr", &address]);
+        command.args(["--local-port", "862"]);
+        let _reflector = start(&veth, &mut command, "listening");
+        for size in ["14", "44", "100"] {
+            let options = ["--count", "100", "--rate", "1000", "--size", size];
+            assert_clean(&measure(&veth, &target, &options), 100);
+        }
+    }
+}
+
+#[test]
+fn an_address_where_nobody_lives_is_named() {
+    skip_unless!(Need::NetworkNamespace);
+    let veth = Veth::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sender"));
+    command.args(["10.86.2.99", "--count", "3", "--timeout", "100ms"]);
+    let mut sender = veth.sender.namespace.spawn(&mut command).unwrap();
+    assert_eq!(sender.wait_exit(DEFAULT_TIMEOUT).unwrap().code(), Some(1));
+    let stderr = sender.stderr();
+    assert!(stderr.contains("no reply from 10.86.2.99:862"), "{stderr}");
+}
