@@ -34,8 +34,7 @@ pub struct Args {
     #[arg(short, long, value_name = "N|all", default_value = "all")]
     pub queues: Queues,
 
-    /// How a worker waits for packets: sleep until the kernel wakes it, spin for a moment and then
-    /// sleep, or never sleep.
+    /// How a worker waits for packets.
     #[arg(long, value_enum, default_value_t = Poll::Adaptive)]
     pub poll: Poll,
 
@@ -91,7 +90,7 @@ impl FromStr for Queues {
 pub enum Poll {
     /// Sleep until the kernel wakes the worker.
     Interrupt,
-    /// Spin for a moment after the last packet, then sleep.
+    /// Spin while packets come densely (from some 20 000/s on a queue), else sleep.
     Adaptive,
     /// Never sleep.
     Busy,
