@@ -19,6 +19,8 @@ pub struct Process {
     child: Child,
     command: String,
     collected: Arc<Collected>,
+    /// Ended and reaped: its process id may be another's by now.
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +66,7 @@ impl Process {
             child,
             command: line,
             collected,
+            ended: false,
         })
     }
 
@@ -104,6 +107,9 @@ impl Process {
     /// # Errors
     /// If the child has ended and been reaped already.
     pub fn signal(&self, signal: Signal) -> Result<(), Error> {
+        if self.ended {
+            return Err(self.failure("has ended already".to_owned(), &self.collected.lock()));
+        }
         let pid = i32::try_from(self.child.id()).map_err(io::Error::other);
         pid.and_then(|pid| kill(Pid::from_raw(pid), signal).map_err(io::Error::from))
             .map_err(|error| Error::io(format!("send {signal} to `{}`", self.command), error))
@@ -120,6 +126,7 @@ impl Process {
         let Ok(status) = exited else {
             return Err(self.failure("did not end in time".to_owned(), &self.collected.lock()));
         };
+        self.ended = true;
         // A grandchild may hold the pipes open longer: then what was read by the deadline counts.
         let mut output = self.collected.lock();
         while output.open > 0 && Instant::now() < deadline {

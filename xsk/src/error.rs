@@ -10,7 +10,7 @@ use std::io;
 pub enum Error {
     /// The kernel was built without AF_XDP, or is too old for it.
     #[error(
-        "this kernel has no usable AF_XDP sockets: run Linux 5.11 or later built with CONFIG_XDP_SOCKETS=y"
+        "this kernel has no usable AF_XDP sockets: run Linux 6.1 or later built with CONFIG_XDP_SOCKETS=y"
     )]
     Unsupported,
 

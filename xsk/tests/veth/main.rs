@@ -11,13 +11,14 @@ use std::os::fd::AsFd;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Type};
+use testbed::{DEFAULT_TIMEOUT, wait_until};
 use xsk::{
     BindMode, Error, Frame, Nic, Queue, RingSizes, Socket, SocketConfig, Statistics, Umem,
     UmemConfig, Wake,
 };
 
 use capability::Capability;
-use namespace::{PATIENCE, QUEUES, ip, wait_until, with_veth};
+use namespace::{QUEUES, ip, with_veth};
 use redirect::Redirect;
 
 /// An Ethernet type kept for experiments (IEEE 802).
@@ -71,7 +72,7 @@ fn packet(number: u32) -> Vec<u8> {
 fn listener() -> socket2::Socket {
     let protocol = Protocol::from(i32::from(ETHERTYPE.to_be()));
     let socket = socket2::Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(DEFAULT_TIMEOUT)).unwrap();
     socket
 }
 
@@ -91,7 +92,7 @@ fn fill(queue: &mut Queue, numbers: impl Iterator<Item = u32>) -> Vec<Frame> {
 /// Transmits all of `batch` and waits until the kernel has completed it.
 fn transmit(socket: &Socket, queue: &mut Queue, mut batch: Vec<Frame>) {
     let pool = queue.census().pool as usize + batch.len();
-    wait_until("all is completed", || {
+    wait_until("all is completed", DEFAULT_TIMEOUT, || {
         queue.transmit(&mut batch);
         if queue.tx_needs_wakeup() {
             let (Wake::Done | Wake::Retry) = socket.wake_tx().unwrap();
@@ -145,7 +146,7 @@ fn receives_packets_with_the_metadata_of_the_xdp_program() {
         for first in (0..2000).step_by(40) {
             let packets = fill(&mut far_queue, first..first + 40);
             transmit(&far, &mut far_queue, packets);
-            wait_until("all is received", || {
+            wait_until("all is received", DEFAULT_TIMEOUT, || {
                 near_queue.receive(&mut batch, 64);
                 for frame in batch.drain(..) {
                     let umem = near_queue.umem_mut();
@@ -185,7 +186,7 @@ fn the_kernel_counts_packets_it_had_no_chunk_for() {
             let packets = fill(&mut far_queue, first..first + 40);
             transmit(&far, &mut far_queue, packets);
         }
-        wait_until("16 packets are dropped", || {
+        wait_until("16 packets are dropped", DEFAULT_TIMEOUT, || {
             let statistics = near.statistics().unwrap();
             statistics.rx_dropped + statistics.rx_ring_full == 16
         });
@@ -279,7 +280,7 @@ fn a_link_that_goes_down_is_survived() {
         assert_eq!((queue.complete(), queue.tx_pending()), (0, 8));
         ip(&["link", "set", "near", "up"]);
         let mut completed = 0;
-        wait_until("what waited is sent", || {
+        wait_until("what waited is sent", DEFAULT_TIMEOUT, || {
             let (Wake::Done | Wake::Retry) = socket.wake_tx().unwrap();
             completed += queue.complete();
             completed == 8
@@ -371,7 +372,7 @@ fn facts_about_an_interface_follow_it() {
         ip(&["link", "set", "far", "down"]);
         let flags = near.flags().unwrap();
         assert!(flags.is_up() && !flags.is_loopback());
-        wait_until("near has lost its carrier", || {
+        wait_until("near has lost its carrier", DEFAULT_TIMEOUT, || {
             !near.flags().unwrap().is_running()
         });
         ip(&["link", "set", "near", "down"]);
