@@ -36,6 +36,7 @@ struct packet {
 	__u16 payload_len;
 	__u8 vlan_tags;
 	__u8 mac[ETH_ALEN];	 /* destination */
+	__u8 source[16];	 /* as in struct listener_key */
 	struct listener_key key; /* all but ifindex */
 };
 
@@ -100,6 +101,14 @@ static __always_inline int parse_ethernet(struct cursor *at, struct packet *pack
 	return protocol;
 }
 
+/* Writes a.b.c.d as ::ffff:a.b.c.d; `address` must come zeroed. */
+static __always_inline void map_ipv4(__u8 *address, __be32 ipv4)
+{
+	address[10] = 0xff;
+	address[11] = 0xff;
+	__builtin_memcpy(&address[12], &ipv4, sizeof(ipv4));
+}
+
 /* Both IP parsers return the octets behind the IP header, or a negative verdict. */
 static __always_inline int parse_ipv4(struct cursor *at, struct packet *packet)
 {
@@ -120,9 +129,8 @@ static __always_inline int parse_ipv4(struct cursor *at, struct packet *packet)
 	if (ip->protocol != IPPROTO_UDP)
 		return -PASSED_NOT_UDP;
 
-	packet->key.address[10] = 0xff;
-	packet->key.address[11] = 0xff;
-	__builtin_memcpy(&packet->key.address[12], &ip->daddr, sizeof(ip->daddr));
+	map_ipv4(packet->source, ip->saddr);
+	map_ipv4(packet->key.address, ip->daddr);
 	return total - sizeof(*ip);
 }
 
@@ -142,6 +150,13 @@ static __always_inline int is_extension_header(__u8 next_header)
 	}
 }
 
+static __always_inline int is_mapped_ipv4(const struct in6_addr *address)
+{
+	const __be32 *words = address->s6_addr32;
+
+	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline int parse_ipv6(struct cursor *at, struct packet *packet)
 {
 	struct ipv6hdr *ip = take(at, sizeof(*ip));
@@ -155,6 +170,11 @@ static __always_inline int parse_ipv6(struct cursor *at, struct packet *packet)
 	if (ip->nexthdr != IPPROTO_UDP)
 		return -PASSED_NOT_UDP;
 
+	/* Never on the wire (RFC 4291 2.5.5.2), and it would match an IPv4 listener. */
+	if (is_mapped_ipv4(&ip->daddr) || is_mapped_ipv4(&ip->saddr))
+		return -PASSED_IP_MALFORMED;
+
+	__builtin_memcpy(packet->source, &ip->saddr, sizeof(ip->saddr));
 	__builtin_memcpy(packet->key.address, &ip->daddr, sizeof(ip->daddr));
 	return bpf_ntohs(ip->payload_len);
 }

@@ -76,6 +76,7 @@ enum verdict {
 	PASSED_UDP_LENGTH,    /* UDP length disagrees with the IP length */
 	PASSED_OTHER_MAC,     /* destination MAC address is not the interface's */
 	PASSED_NO_LISTENER,   /* UDP, but no listener has this VLAN, address and port */
+	PASSED_OWN_SOURCE,    /* forged: its source is an address we answer on */
 	PASSED_TOO_LONG,      /* multi-buffer, or longer than a UMEM chunk holds */
 	PASSED_NO_SOCKET,     /* no AF_XDP socket on this receive queue */
 	VERDICTS,

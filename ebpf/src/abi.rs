@@ -234,13 +234,14 @@ pub enum Verdict {
     PassedUdpLength,
     PassedOtherMac,
     PassedNoListener,
+    PassedOwnSource,
     PassedTooLong,
     PassedNoSocket,
 }
 
 impl Verdict {
     /// Every verdict, in the order of the counter array.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Redirected,
         Self::RedirectedBare,
         Self::PassedNotIp,
@@ -253,6 +254,7 @@ impl Verdict {
         Self::PassedUdpLength,
         Self::PassedOtherMac,
         Self::PassedNoListener,
+        Self::PassedOwnSource,
         Self::PassedTooLong,
         Self::PassedNoSocket,
     ];
@@ -272,7 +274,8 @@ impl Verdict {
             Self::PassedUdpLength => "UDP length disagrees with IP length",
             Self::PassedOtherMac => "another destination MAC address",
             Self::PassedNoListener => "UDP for another VLAN, address or port",
-            Self::PassedTooLong => "longer than a UMEM chunk",
+            Self::PassedOwnSource => "our own address as source",
+            Self::PassedTooLong => "multi-buffer, or longer than a UMEM chunk",
             Self::PassedNoSocket => "no AF_XDP socket on its queue",
         }
     }

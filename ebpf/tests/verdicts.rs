@@ -365,6 +365,44 @@ fn passes_what_is_for_somebody_else() {
 }
 
 #[test]
+fn a_forged_packet_from_our_own_address_is_not_answered() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    in_namespace(|| {
+        let bench = Bench::new(true);
+        // Its answer would come back and be answered, for ever.
+        for port in [PORT, 40_000] {
+            let own = SocketAddrV4::new(V4, port);
+            let v4 = UdpFrame::v4(own, SocketAddrV4::new(V4, PORT));
+            let own = SocketAddrV6::new(V6, port, 0, 0);
+            let v6 = UdpFrame::v6(own, SocketAddrV6::new(V6, PORT, 0, 0));
+            for frame in [v4, v6] {
+                let frame = frame.macs([2, 0, 0, 0, 0, 2], MAC).payload(&[0; 44]);
+                bench.assert_passed(&frame.build(), Verdict::PassedOwnSource);
+            }
+        }
+    });
+}
+
+#[test]
+fn ipv4_in_an_ipv6_address_matches_no_ipv4_listener() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    in_namespace(|| {
+        let bench = Bench::new(true);
+        let (mapped, other) = (
+            V4.to_ipv6_mapped(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
+        );
+        for (source, destination) in [(other, mapped), (mapped, V6)] {
+            let from = SocketAddrV6::new(source, 40_000, 0, 0);
+            let frame = UdpFrame::v6(from, SocketAddrV6::new(destination, PORT, 0, 0))
+                .macs([2, 0, 0, 0, 0, 2], MAC)
+                .payload(&[0; 44]);
+            bench.assert_passed(&frame.build(), Verdict::PassedIpMalformed);
+        }
+    });
+}
+
+#[test]
 fn a_frame_cut_anywhere_is_passed() {
     /// The kernel takes no test frame shorter than an Ethernet header.
     const SHORTEST: usize = 14;
