@@ -3,11 +3,11 @@
  * The Session-Reflector's XDP program: recognise TWAMP-Test packets, stamp their arrival (T2),
  * describe them in struct rx_meta and redirect them to the AF_XDP socket of their receive queue.
  * Whatever it does not fully understand goes on to the kernel untouched.
+ *
+ * Loading it takes CAP_PERFMON beside CAP_BPF: without that the verifier allows no arithmetic on packet
+ * pointers with numbers read from the packet, such as the UDP length.
  */
 #include "parse.h"
-
-/* Far beyond what one buffer holds, and a bound that lets the verifier add it to a pointer. */
-#define FRAME_MAX 0x4000
 
 /* AF_XDP sockets by receive queue. Sized at load to the interface's queues. */
 struct {
@@ -64,34 +64,19 @@ static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 }
 
 /*
- * Makes room for struct rx_meta below the frame. Returns 0, or a negative error where the driver has
- * none, or where something else left metadata of its own.
+ * Puts struct rx_meta below the frame. Returns 0, or a negative error where the driver has no room.
  *
- * Ours may stand there already: a repeated test run does not reset the context. What is there is
- * found by comparing packet pointers; to subtract them would ask for CAP_PERFMON.
- */
-static __always_inline int reserve_meta(struct xdp_md *ctx)
-{
-	void *there = (void *)(long)ctx->data_meta;
-	void *data = (void *)(long)ctx->data;
-
-	if (there + 1 > data)
-		return bpf_xdp_adjust_meta(ctx, -(int)sizeof(struct rx_meta));
-	if (there + sizeof(struct rx_meta) <= data && there + sizeof(struct rx_meta) + 1 > data)
-		return 0;
-	return -1;
-}
-
-/*
- * Puts struct rx_meta below the frame. Returns 0, or a negative error if there is no room. Packet
- * pointers are void after the call and must be read again.
+ * The room asked for is what is missing to sizeof(struct rx_meta): metadata may already stand
+ * there (a repeated test run does not reset the context, and another program may have run).
+ * Packet pointers are void after the call and must be read again.
  */
 static __always_inline int write_meta(struct xdp_md *ctx, const struct packet *packet, __u32 rule,
 				      __u64 t2_ns)
 {
+	int there = (int)(ctx->data - ctx->data_meta);
 	struct rx_meta *meta;
 
-	if (reserve_meta(ctx))
+	if (bpf_xdp_adjust_meta(ctx, there - (int)sizeof(*meta)))
 		return -1;
 	meta = (void *)(long)ctx->data_meta;
 	if ((void *)(meta + 1) > (void *)(long)ctx->data)
@@ -122,18 +107,13 @@ static __always_inline int is_own_source(const struct packet *packet)
 	return bpf_map_lookup_elem(&listeners, &key) != NULL;
 }
 
-/* Whether the frame goes on in another buffer, beyond `end`. */
-static __always_inline int is_multi_buffer(void *data, void *end, __u64 length)
-{
-	return length > FRAME_MAX || data + length > end;
-}
-
 SEC("xdp.frags")
 int reflector(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 	__u64 length = bpf_xdp_get_buff_len(ctx);
+	int is_multi_buffer = length != (__u64)(end - data);
 	__u32 queue = ctx->rx_queue_index;
 	__u32 ifindex = ctx->ingress_ifindex;
 	struct packet packet = {};
@@ -142,8 +122,8 @@ int reflector(struct xdp_md *ctx)
 	int verdict;
 
 	verdict = parse_frame(data, end, &packet);
-	if (verdict == -PASSED_TRUNCATED && is_multi_buffer(data, end, length))
-		verdict = -PASSED_TOO_LONG;
+	if (verdict == -PASSED_TRUNCATED && is_multi_buffer)
+		verdict = -PASSED_TOO_LONG; /* it goes on in another buffer */
 	if (verdict)
 		return pass(-verdict);
 
@@ -159,7 +139,7 @@ int reflector(struct xdp_md *ctx)
 		return pass(PASSED_OWN_SOURCE);
 
 	/* AF_XDP would drop what does not fit in one chunk; the kernel need not. */
-	if (is_multi_buffer(data, end, length) || length > interface->frame_limit)
+	if (is_multi_buffer || length > interface->frame_limit)
 		return pass(PASSED_TOO_LONG);
 
 	/* Looked up first so that a packet that is passed carries no metadata of ours. */

@@ -69,6 +69,7 @@ user_cargo() {
 # Stops with the one command that helps unless cargo is there and new enough.
 need_cargo() {
     local install="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" wanted found
+    command -v curl >/dev/null || install="apt-get install --yes curl ca-certificates && $install"
     wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$repository/Cargo.toml")
     found=$(user_cargo --version 2>/dev/null) || fail "cargo is missing; install it with: $install"
     found=${found#cargo }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ebpf::{DropProgram, Mode};
-use testbed::{DEFAULT_TIMEOUT, Signal, Veth};
+use testbed::{DEFAULT_TIMEOUT, Signal, Veth, VethConfig};
 
 use crate::load::{self, Load};
 use crate::machine::Machine;
@@ -25,7 +25,7 @@ use crate::procfs::{process_time, resident_kib};
 #[derive(Debug, Args)]
 pub struct Options {
     /// Packets per second offered.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: u32,
 
     /// Seconds per run.
@@ -101,8 +101,16 @@ fn print_medians(reflected: &[Reflected], dropped: &[Load]) {
     );
 }
 
+/// Nobody answers ARP behind a drop; and so that both sides are alike, nobody asks.
+fn new_veth() -> Result<Veth, testbed::Error> {
+    Veth::with(&VethConfig {
+        permanent_neighbours: true,
+        ..VethConfig::default()
+    })
+}
+
 fn against_reflector(options: &Options) -> Result<Reflected, Box<dyn Error>> {
-    let veth = Veth::new()?;
+    let veth = new_veth()?;
     let mut command = Command::new(testbed::binary("reflector")?);
     command.args([
         "--interface",
@@ -111,7 +119,7 @@ fn against_reflector(options: &Options) -> Result<Reflected, Box<dyn Error>> {
         &options.poll,
     ]);
     let mut reflector = veth.reflector.namespace.spawn(&mut command)?;
-    reflector.wait_for_line("ready", DEFAULT_TIMEOUT)?;
+    reflector.wait_for_line("ready: ", DEFAULT_TIMEOUT)?;
 
     let before = process_time(reflector.id())?;
     let load = offer(options, &veth)?;
@@ -130,7 +138,7 @@ fn against_reflector(options: &Options) -> Result<Reflected, Box<dyn Error>> {
 }
 
 fn against_drop(options: &Options) -> Result<Load, Box<dyn Error>> {
-    let veth = Veth::new()?;
+    let veth = new_veth()?;
     let ifindex = veth.reflector.ifindex;
     // The attachment lives as long as its descriptor, in whatever namespace that is.
     let _attachment = veth.reflector.namespace.run(|| {
@@ -139,16 +147,6 @@ fn against_drop(options: &Options) -> Result<Load, Box<dyn Error>> {
             .attach(ifindex, Mode::Native)
             .map_err(|error| error.to_string())
     })?;
-    // Nobody answers ARP behind a drop.
-    let mac = veth
-        .reflector
-        .mac
-        .map(|octet| format!("{octet:02x}"))
-        .join(":");
-    veth.sender.namespace.ip(&format!(
-        "neighbour replace {} lladdr {mac} dev {} nud permanent",
-        veth.reflector.ipv4, veth.sender.interface
-    ))?;
     offer(options, &veth)
 }
 

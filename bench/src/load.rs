@@ -29,6 +29,8 @@ const GRACE: Duration = Duration::from_millis(100);
 pub struct Load {
     /// Packets sent.
     pub sent: u64,
+    /// Packets that the kernel did not take.
+    pub refused: u64,
     /// Replies received.
     pub received: u64,
     /// Busy time of all processors while the packets were sent.
@@ -64,9 +66,13 @@ fn send_and_count(socket: &UdpSocket, rate: u32, duration: Duration) -> io::Resu
     loop {
         let elapsed = start.elapsed().min(duration);
         let due = elapsed.as_nanos() * u128::from(rate) / 1_000_000_000;
-        while u128::from(load.sent) < due {
-            socket.send(&PACKET)?;
-            load.sent += 1;
+        while u128::from(load.sent + load.refused) < due {
+            match socket.send(&PACKET) {
+                Ok(_) => load.sent += 1,
+                // A full queue, or an ICMP error for an earlier packet: that packet is not sent.
+                Err(error) if is_passing(&error) => load.refused += 1,
+                Err(error) => return Err(error),
+            }
         }
         load.received += drain(socket)?;
         if elapsed == duration {
@@ -82,6 +88,11 @@ fn send_and_count(socket: &UdpSocket, rate: u32, duration: Duration) -> io::Resu
         thread::sleep(TICK);
     }
     Ok(load)
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    let kinds = [ErrorKind::WouldBlock, ErrorKind::ConnectionRefused];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// Takes the replies that are there.

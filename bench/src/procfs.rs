@@ -31,7 +31,7 @@ pub fn machine_busy() -> io::Result<Duration> {
     duration(busy)
 }
 
-/// User and system time of a process and its ended children's none (`/proc/PID/stat`).
+/// User and system time of a process, without that of its children (`/proc/PID/stat`).
 pub fn process_time(pid: u32) -> io::Result<Duration> {
     /// Counted after the command name, which may contain anything: fields 14 and 15 of `proc_pid_stat(5)`.
     const UTIME: usize = 11;

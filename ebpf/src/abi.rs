@@ -275,7 +275,7 @@ impl Verdict {
             Self::PassedOtherMac => "another destination MAC address",
             Self::PassedNoListener => "UDP for another VLAN, address or port",
             Self::PassedOwnSource => "our own address as source",
-            Self::PassedTooLong => "multi-buffer, or longer than a UMEM chunk",
+            Self::PassedTooLong => "multi-buffer or longer than a UMEM chunk",
             Self::PassedNoSocket => "no AF_XDP socket on its queue",
         }
     }

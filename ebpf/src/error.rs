@@ -7,8 +7,8 @@ use std::io;
 pub enum LoadError {
     /// The process lacks the capabilities.
     #[error(
-        "no permission to load an XDP program: run as root, or grant CAP_BPF, CAP_NET_ADMIN and \
-         CAP_NET_RAW"
+        "no permission to load an XDP program: run as root, or grant CAP_BPF, CAP_PERFMON, \
+         CAP_NET_ADMIN and CAP_NET_RAW"
     )]
     Permission,
     /// The kernel refused the program: usually too old.
@@ -38,8 +38,8 @@ pub enum AttachError {
     Permission,
     /// Another XDP program is there.
     #[error(
-        "another XDP program is attached to this interface: stop the program that owns it, or \
-         detach it with `ip link set dev IF xdp off`"
+        "another XDP program is attached to this interface: stop the program that owns it (`ip -details \
+         link show` names it)"
     )]
     Occupied,
     /// The driver cannot run XDP in the mode asked for (or not at this MTU).

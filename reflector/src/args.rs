@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum, value_parser};
 ///
 /// An XDP program recognises test packets, stamps their arrival and hands them to one pinned worker
 /// per receive queue, which answers in place. Everything else on the interface reaches the kernel as
-/// before. Needs root, or the capabilities `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
+/// before. Needs root, or the capabilities `CAP_BPF`, `CAP_PERFMON`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
 ///
 /// Prints `ready` on standard error once every queue answers, and a summary on standard output when
 /// it is stopped with SIGINT or SIGTERM.
@@ -27,7 +27,7 @@ pub struct Args {
 
     /// Address to answer on, while it is an address of this host; may be repeated.
     /// Without it: every address of this host.
-    #[arg(short, long = "address", value_name = "ADDRESS")]
+    #[arg(short, long = "address", value_name = "ADDRESS", value_parser = unicast)]
     pub addresses: Vec<IpAddr>,
 
     /// Receive queues to serve, counted from 0. Packets on other queues reach the kernel.
@@ -130,6 +130,20 @@ impl FromStr for CpuList {
         }
         Ok(Self(cpus))
     }
+}
+
+fn unicast(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text
+        .parse()
+        .map_err(|_| "this is no IP address".to_owned())?;
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+        return Err(
+            "no test packet can arrive for this address; leave --address out to answer on \
+                    every address of this host"
+                .to_owned(),
+        );
+    }
+    Ok(address)
 }
 
 fn ring_size(text: &str) -> Result<u32, String> {

@@ -34,9 +34,10 @@ pub struct QueueCounters {
     pub received: Counter,
     /// Replies handed to the transmit ring.
     pub reflected: Counter,
-    /// Replies whose T2 came from user space, because the packet carried no stamp.
+    /// Packets whose T2 came from user space, because they carried no stamp.
     pub user_space_stamps: Counter,
-    /// Kicks that the kernel refused for a reason other than being busy (link down, say).
+    /// Wake-ups, for transmitting or filling, that the kernel refused for a reason other than being
+    /// busy (link down, say).
     pub kick_errors: Counter,
     /// Packets not answered, by reason.
     pub unanswered: [Counter; Unanswered::ALL.len()],

@@ -21,8 +21,8 @@ pub enum Unanswered {
     Ipv4Checksum,
     /// The UDP checksum is wrong, or absent over IPv6 (RFC 8200 section 8.1).
     UdpChecksum,
-    /// The source is unspecified, loopback, multicast or broadcast, or its port is 0: a reply
-    /// would go nowhere or everywhere.
+    /// The source's IP or MAC address is nobody's (unspecified, loopback, multicast, broadcast,
+    /// reserved), or its port is 0: a reply would go nowhere or everywhere.
     Source,
     /// Fewer octets than a request has.
     TooShort,
@@ -47,7 +47,7 @@ impl Unanswered {
             Self::Malformed => "malformed frame",
             Self::Ipv4Checksum => "wrong IPv4 header checksum",
             Self::UdpChecksum => "wrong UDP checksum",
-            Self::Source => "source address or port that cannot be answered",
+            Self::Source => "source that cannot be answered",
             Self::TooShort => "payload shorter than 14 octets",
             Self::NoRoom => "no room for the reply",
         }
@@ -174,7 +174,8 @@ fn inspect(
     let checksum = ChecksumPlan::plan(frame, layout, verified).ok_or(Unanswered::UdpChecksum)?;
 
     let packet = Packet::new(frame, layout).map_err(|_| Unanswered::Malformed)?;
-    if packet.source_port() == 0 || !is_answerable(packet.source()) {
+    let station = is_unicast(packet.source_mac(), packet.destination_mac());
+    if packet.source_port() == 0 || !is_answerable(packet.source()) || !station {
         return Err(Unanswered::Source);
     }
     let received = Received {
@@ -185,14 +186,26 @@ fn inspect(
     Ok((checksum, received, reply_tos(packet.tos())))
 }
 
-/// A reply to such a source has one receiver, and it is not this host.
+/// A reply to such a source has one receiver, and it is not this host. The rest are addresses that
+/// no kernel takes a packet from (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5).
 fn is_answerable(source: IpAddr) -> bool {
     match source {
         IpAddr::V4(v4) => {
-            !(v4.is_unspecified() || v4.is_loopback() || v4.is_multicast() || v4.is_broadcast())
+            let [first, ..] = v4.octets();
+            let reserved = first == 0 || first >= 240;
+            !(reserved || v4.is_loopback() || v4.is_multicast())
         }
-        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_loopback() || v6.is_multicast()),
+        IpAddr::V6(v6) => {
+            let mapped = v6.to_ipv4_mapped().is_some();
+            !(mapped || v6.is_unspecified() || v6.is_loopback() || v6.is_multicast())
+        }
     }
+}
+
+/// A reply to such a station is not flooded to a whole segment, nor to ourselves.
+fn is_unicast(source: [u8; 6], own: [u8; 6]) -> bool {
+    const GROUP: u8 = 1;
+    source[0] & GROUP == 0 && source != [0; 6] && source != own
 }
 
 /// DSCP is copied; ECN is Not-ECT, because the reply reports no congestion (RFC 7750 section 2.2).

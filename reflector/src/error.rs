@@ -26,8 +26,8 @@ pub enum Error {
     InterfaceGone(String),
     /// More queues asked for than there are.
     #[error(
-        "--queues {asked} is more than the {available} receive queues of {name}: ask for fewer, or \
-         raise them with `ethtool -L {name} combined {asked}`"
+        "--queues {asked} is more than the {available} queues of {name} that both receive and \
+         transmit: ask for fewer, or raise them with `ethtool -L {name} combined {asked}`"
     )]
     TooManyQueues {
         /// The interface.

@@ -10,17 +10,20 @@ use crate::error::Error;
 /// Destination, source, `EtherType`, and the two VLAN tags a frame may carry.
 const LINK_HEADER_MAX: u32 = 14 + 2 * 4;
 
-/// An interface by name, as it was when it was found.
+/// An interface as it was when it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Its name in this network namespace.
+    /// Its name in this network namespace: the kernel's own, not an alternative one.
     pub name: String,
-    /// Its index.
+    /// Its index, which stays when the name changes.
     pub index: u32,
     /// Its MAC address.
     pub mac: [u8; 6],
-    /// Its receive queues in use.
+    /// Queues that can be served: a packet is answered on the number it came in on, so only those
+    /// that both receive and transmit.
     pub queues: u32,
+    /// Queues that receive.
+    pub receive_queues: u32,
     /// Largest IP packet it carries, in octets.
     pub mtu: u32,
     /// Administratively up.
@@ -30,22 +33,43 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Looks an interface up.
+    /// Looks an interface up by its name or an alternative one.
     ///
     /// # Errors
     ///
     /// There is none of that name, or it is not Ethernet.
-    pub fn find(name: &str) -> Result<Self, Error> {
-        let sort = |error| sort(name, error);
-        let nic = Nic::by_name(name).map_err(sort)?;
-        let flags = nic.flags().map_err(sort)?;
-        let mac = nic.mac().map_err(sort)?.filter(|_| !flags.is_loopback());
+    pub fn by_name(name: &str) -> Result<Self, Error> {
+        let unknown = |error| match error {
+            xsk::Error::NoSuchInterface { .. } => Error::NoInterface {
+                name: name.to_owned(),
+                known: names(),
+            },
+            other => other.into(),
+        };
+        let index = Nic::by_name(name).map_err(unknown)?.index();
+        Self::by_index(index).map_err(|error| match error {
+            Error::Socket(error) => unknown(error),
+            other => other,
+        })
+    }
+
+    /// Looks up an interface that was there before.
+    ///
+    /// # Errors
+    ///
+    /// It is gone ([`xsk::Error::NoSuchInterface`]), or it is not Ethernet.
+    pub fn by_index(index: u32) -> Result<Self, Error> {
+        let nic = Nic::by_index(index)?;
+        let flags = nic.flags()?;
+        let mac = nic.mac()?.filter(|_| !flags.is_loopback());
+        let channels = nic.channels()?;
         Ok(Self {
-            name: name.to_owned(),
-            index: nic.index(),
-            mac: mac.ok_or_else(|| Error::NotEthernet(name.to_owned()))?,
-            queues: nic.channels().map_err(sort)?.rx,
-            mtu: nic.mtu().map_err(sort)?,
+            name: nic.name().to_owned(),
+            index,
+            mac: mac.ok_or_else(|| Error::NotEthernet(nic.name().to_owned()))?,
+            queues: channels.rx.min(channels.tx),
+            receive_queues: channels.rx,
+            mtu: nic.mtu()?,
             up: flags.is_up(),
             running: flags.is_running(),
         })
@@ -54,17 +78,6 @@ impl Interface {
     /// Longest frame it can receive, VLAN tags included.
     pub const fn frame_max(&self) -> u32 {
         self.mtu.saturating_add(LINK_HEADER_MAX)
-    }
-}
-
-/// It may also vanish between two questions.
-fn sort(name: &str, error: xsk::Error) -> Error {
-    match error {
-        xsk::Error::NoSuchInterface { .. } => Error::NoInterface {
-            name: name.to_owned(),
-            known: names(),
-        },
-        other => other.into(),
     }
 }
 

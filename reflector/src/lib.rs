@@ -16,6 +16,7 @@ pub mod program;
 pub mod queue;
 pub mod reflect;
 pub mod service;
+pub mod stop;
 pub mod summary;
 pub mod wait;
 pub mod worker;

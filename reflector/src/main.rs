@@ -1,6 +1,6 @@
 //! The `reflector` command.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -15,7 +15,8 @@ fn main() -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("reflector: {error}");
+            // Whoever read standard error may have gone: the status still tells.
+            let _ = writeln!(io::stderr(), "reflector: {error}");
             ExitCode::from(error.exit_status())
         }
     }
@@ -36,6 +37,9 @@ fn log_to_stderr(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // A reader that has gone is no reason to stop answering.
+        .log_internal_errors(false)
         .with_max_level(level)
         .with_target(false)
         .without_time()

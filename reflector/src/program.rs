@@ -1,5 +1,7 @@
 //! Getting the XDP program onto the interface: the best way first, and why not a better one.
 
+use std::ops::Deref;
+
 use ebpf::{AttachError, Attachment, Mode, ReflectorProgram};
 use tracing::{info, warn};
 
@@ -10,9 +12,17 @@ use crate::interface::Interface;
 /// The program, loaded and attached. Dropping it detaches; so does the death of the process.
 #[derive(Debug)]
 pub struct AttachedProgram {
-    /// Its maps and counters.
-    pub program: ReflectorProgram,
+    program: ReflectorProgram,
     attachment: Attachment,
+}
+
+impl Deref for AttachedProgram {
+    type Target = ReflectorProgram;
+
+    /// Its maps and counters.
+    fn deref(&self) -> &ReflectorProgram {
+        &self.program
+    }
 }
 
 impl AttachedProgram {
@@ -67,11 +77,8 @@ pub fn attach(interface: &Interface, queues: u32, mode: XdpMode) -> Result<Attac
                     "XDP program attached in {} mode",
                     attempt.mode.name()
                 );
-                if attempt.mode == Mode::Generic && mode == XdpMode::Auto {
-                    warn!(
-                        "the driver of {} has no native XDP: slower, and T2 is taken later",
-                        interface.name
-                    );
+                if let Some(refusal) = refusal.filter(|_| attempt.mode == Mode::Generic) {
+                    warn!("{refusal}: generic mode is slower, and takes T2 later");
                 }
                 return Ok(AttachedProgram {
                     program,

@@ -7,15 +7,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clock::SystemClock;
-use tracing::{debug, warn};
-use xsk::{BindMode, Socket, SocketConfig, Statistics, Umem, UmemConfig};
+use tracing::warn;
+use xsk::{BindMode, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
 
 use crate::args::{Args, Poll};
 use crate::counters::QueueCounters;
 use crate::cpus;
 use crate::error::Error;
 use crate::interface::Interface;
-use crate::wait::{Stop, Waiter, Woken};
+use crate::stop::Stop;
+use crate::wait::Waiter;
 use crate::worker::{SharedTimescale, Worker};
 
 /// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: the kernel puts packets this far into a chunk.
@@ -49,7 +50,6 @@ pub struct QueuePlan<'a> {
 /// A queue being served.
 #[derive(Debug)]
 pub struct QueueHandle {
-    interface: String,
     queue: u32,
     frame_limit: u16,
     zero_copy: bool,
@@ -63,6 +63,8 @@ pub struct QueueHandle {
 #[derive(Debug)]
 struct Outcome {
     statistics: Option<Statistics>,
+    rejected: Rejected,
+    unsent: u64,
     error: Option<io::Error>,
 }
 
@@ -75,6 +77,41 @@ pub struct QueueSummary {
     pub counters: Arc<QueueCounters>,
     /// Packets as the kernel counted them (`XDP_STATISTICS`), where it still could.
     pub statistics: Option<Statistics>,
+    /// Descriptors from the kernel that made no sense.
+    pub rejected: Rejected,
+    /// Replies that the kernel had not taken at the end.
+    pub unsent: u64,
+}
+
+impl QueueSummary {
+    /// Descriptors in either direction that the other side could not use: a fault of the driver or
+    /// of ours, never of a packet.
+    pub fn nonsense(&self) -> u64 {
+        let Rejected {
+            rx_address,
+            rx_length,
+            rx_options,
+            completion_address,
+            tx_runt,
+            foreign,
+            cursor,
+        } = self.rejected;
+        let by_kernel = self
+            .statistics
+            .map_or(0, |statistics| statistics.rx_invalid_descs);
+        [
+            rx_address,
+            rx_length,
+            rx_options,
+            completion_address,
+            tx_runt,
+            foreign,
+            cursor,
+            by_kernel,
+        ]
+        .iter()
+        .sum()
+    }
 }
 
 impl QueueHandle {
@@ -90,7 +127,7 @@ impl QueueHandle {
     ) -> Result<Self, Error> {
         let chunk = chunk_size(plan.interface);
         let umem = Umem::allocate(&UmemConfig {
-            // Both kernel-side rings full, and a batch in hand.
+            // Fill ring and receive ring full; what is being sent comes out of the latter.
             frames: plan.args.ring_size.saturating_mul(2),
             chunk_size: chunk,
             ..UmemConfig::default()
@@ -123,7 +160,6 @@ impl QueueHandle {
             .map_err(Error::system("starting a worker thread"))?;
 
         Ok(Self {
-            interface: plan.interface.name.clone(),
             queue: plan.queue,
             frame_limit: u16::try_from(chunk - KERNEL_HEADROOM).unwrap_or(u16::MAX),
             zero_copy,
@@ -148,39 +184,33 @@ impl QueueHandle {
         self.frame_limit
     }
 
-    /// Why the worker ended, if it did so by itself.
-    pub fn failure(&mut self) -> Option<Error> {
-        if !self.worker.as_ref().is_some_and(JoinHandle::is_finished) {
-            return None;
-        }
-        let reason = match self.worker.take()?.join() {
-            Ok(Outcome {
-                error: Some(error), ..
-            }) => error.to_string(),
-            Ok(_) => return None,
-            Err(_) => "it panicked; please report this".to_owned(),
-        };
-        Some(Error::Worker {
-            queue: self.queue,
-            reason,
-        })
-    }
-
-    /// Waits for the worker, whose [`Stop`] must be raised, and collects its figures.
-    pub fn finish(&mut self) -> QueueSummary {
-        let outcome = self.worker.take().map(JoinHandle::join);
-        if matches!(outcome, Some(Err(_))) {
-            warn!(
-                "the worker of queue {} of {} panicked",
-                self.queue, self.interface
-            );
-        }
-        QueueSummary {
+    /// Waits for the worker, whose [`Stop`] must be raised. Returns its figures, and why it ended if
+    /// nobody asked it to.
+    pub fn finish(mut self) -> (QueueSummary, Option<Error>) {
+        let mut summary = QueueSummary {
             queue: self.queue,
             counters: Arc::clone(&self.counters),
-            statistics: outcome
-                .and_then(Result::ok)
-                .and_then(|outcome| outcome.statistics),
+            statistics: None,
+            rejected: Rejected::default(),
+            unsent: 0,
+        };
+        let failed = |reason: String| Error::Worker {
+            queue: summary.queue,
+            reason,
+        };
+        match self.worker.take().map(JoinHandle::join) {
+            Some(Ok(outcome)) => {
+                let error = outcome.error.map(|error| failed(error.to_string()));
+                summary.statistics = outcome.statistics;
+                summary.rejected = outcome.rejected;
+                summary.unsent = outcome.unsent;
+                (summary, error)
+            }
+            Some(Err(_)) => {
+                let error = failed("it panicked; please report this".to_owned());
+                (summary, Some(error))
+            }
+            None => (summary, None),
         }
     }
 }
@@ -210,19 +240,25 @@ fn chunk_size(interface: &Interface) -> u32 {
     }
 }
 
+/// Raised however the worker ends, by panic too: its socket must not go on claiming packets.
+struct RaiseOnExit<'a>(&'a Stop);
+
+impl Drop for RaiseOnExit<'_> {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
 fn serve(mut worker: Worker<Socket, SystemClock>, cpu: usize, poll: Poll, stop: &Stop) -> Outcome {
+    let _raise = RaiseOnExit(stop);
     if let Err(error) = cpus::pin(cpu) {
-        warn!(
-            "cannot pin a worker to processor {cpu} ({error}): it runs wherever the kernel puts it"
-        );
+        warn!("cannot pin a worker to processor {cpu} ({error}): the kernel chooses");
     }
     let error = reflect_until(&mut worker, poll, stop).err();
-    if let Some(error) = &error {
-        debug!("a worker stops: {error}");
-        stop.raise();
-    }
     Outcome {
         statistics: worker.kernel().statistics().ok(),
+        rejected: worker.queue().rejected(),
+        unsent: worker.unsent(),
         error,
     }
 }
@@ -243,10 +279,7 @@ fn reflect_until(
             waiter.packet_seen();
             continue;
         }
-        let woken = waiter.idle(worker.kernel().as_fd(), stop, worker.is_backed_up())?;
-        if woken == Woken::SocketDead {
-            return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
-        }
+        waiter.idle(worker.kernel().as_fd(), stop, worker.is_backed_up())?;
     }
 }
 
@@ -255,7 +288,7 @@ fn drain(worker: &mut Worker<Socket, SystemClock>) {
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {
         let turn = worker.turn();
-        if turn.received == 0 && worker.is_drained() {
+        if turn.received == 0 && worker.unsent() == 0 {
             return;
         }
     }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clock::Discipline;
 use ebpf::{ListenerKey, Mode, Rule};
@@ -21,20 +21,20 @@ use tracing::{debug, info, warn};
 use wire::time::TimestampFormat;
 
 use crate::addresses::{self, ChangeWatch};
-use crate::args::{Args, Queues};
+use crate::args::{Args, Poll, Queues};
 use crate::cpus;
 use crate::error::Error;
 use crate::interface::Interface;
 use crate::program::{self, AttachedProgram};
 use crate::queue::{QueueHandle, QueuePlan};
 use crate::reflect::Timescale;
+use crate::stop::Stop;
 use crate::summary::Summary;
-use crate::wait::Stop;
 use crate::worker::SharedTimescale;
 
 /// How often the clock's state is read. RFC 4656 asks for an honest Error Estimate, and the kernel's
 /// bound grows by 500 ppm: half a millisecond per second.
-const TICK_MS: u16 = 1_000;
+const TICK: Duration = Duration::from_secs(1);
 
 /// A running reflector.
 #[derive(Debug)]
@@ -61,12 +61,17 @@ impl Service {
     /// Whatever keeps the reflector from working; nothing is left behind.
     pub fn start(args: Args) -> Result<Self, Error> {
         let signals = signal_stream().map_err(Error::system("catching signals"))?;
-        let interface = Interface::find(&args.interface)?;
+        let interface = Interface::by_name(&args.interface)?;
         if !interface.up {
             return Err(Error::InterfaceDown(interface.name));
         }
         let count = queue_count(args.queues, &interface)?;
         let cpus = cpus::plan(args.cpus.as_ref(), count)?;
+        if args.poll == Poll::Busy && has_repeats(&cpus) {
+            warn!(
+                "several queues spin on one processor: give --cpus more, or do not use --poll busy"
+            );
+        }
         let changes = ChangeWatch::open().map_err(Error::system("watching for address changes"))?;
         let stop = Stop::new().map_err(Error::system("creating an event descriptor"))?;
         let timescale = Arc::new(SharedTimescale::new(read_timescale()?));
@@ -101,11 +106,9 @@ impl Service {
     /// A worker died, the interface vanished, or the kernel refused something.
     pub fn run(mut self) -> Result<Summary, Error> {
         let outcome = self.serve();
-        if let Err(error) = &outcome {
-            debug!("stopping because {error}");
-        }
-        let summary = self.shut_down();
-        outcome.and(Ok(summary))
+        let (summary, failure) = self.shut_down();
+        outcome?;
+        failure.map_or(Ok(summary), Err)
     }
 
     fn start_queues(&mut self, cpus: &[usize]) -> Result<(), Error> {
@@ -118,7 +121,7 @@ impl Service {
                 args: &self.args,
             };
             let handle = QueueHandle::start(&plan, &self.timescale, &self.stop)?;
-            self.program.program.set_socket(queue, handle.socket())?;
+            self.program.set_socket(queue, handle.socket())?;
             info!(
                 "queue {queue}: {}, pinned to processor {cpu}",
                 if handle.is_zero_copy() {
@@ -135,62 +138,61 @@ impl Service {
     fn serve(&mut self) -> Result<(), Error> {
         self.refresh_interface()?;
         if !self.ready {
-            warn!(
-                "{} has no carrier: waiting for the link",
-                self.interface.name
-            );
+            let name = &self.interface.name;
+            warn!("{name} has no carrier: waiting for the link");
         }
+        let mut next_tick = Instant::now() + TICK;
         loop {
-            match self.wait()? {
-                Event::Signal => return Ok(()),
-                Event::Change => self.refresh_interface()?,
-                Event::Tick => self.timescale.store(read_timescale()?),
+            let wake = self.wait(next_tick.saturating_duration_since(Instant::now()))?;
+            if wake.signal {
+                return Ok(());
             }
-            // Workers raise it when they cannot go on.
             if self.stop.is_raised() {
-                return self.failed_worker();
+                // A worker ended by itself. Where the interface went, that is the better message.
+                return self.refresh_interface();
             }
-            // A change of carrier is told by netlink; ask anyway, so that none can be missed.
-            if !self.ready {
+            let tick = Instant::now() >= next_tick;
+            if tick {
+                self.timescale.store(read_timescale()?);
+                next_tick = Instant::now() + TICK;
+            }
+            // The carrier's return is told like any change; looking anyway costs nothing.
+            if wake.change || (tick && !self.ready) {
                 self.refresh_interface()?;
             }
         }
     }
 
-    fn wait(&self) -> Result<Event, Error> {
+    fn wait(&self, at_most: Duration) -> Result<Wake, Error> {
         let mut fds = [
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.changes.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, TICK_MS) {
+        // Rounded up, so that the end of the wait is not spent in turns of 0 ms.
+        let milliseconds = u16::try_from(at_most.as_millis() + 1).unwrap_or(u16::MAX);
+        match poll(&mut fds, milliseconds) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(Error::system("waiting for events")(error.into())),
         }
         let [signal, change, _] = fds.map(|fd| fd.any().unwrap_or(false));
-        if signal {
-            return Ok(Event::Signal);
-        }
         if change {
             self.changes
                 .drain()
                 .map_err(Error::system("watching for address changes"))?;
-            return Ok(Event::Change);
         }
-        Ok(Event::Tick)
+        Ok(Wake { signal, change })
     }
 
     /// Brings MAC address, listeners and readiness in line with the interface as it is now.
     fn refresh_interface(&mut self) -> Result<(), Error> {
-        let now = match Interface::find(&self.interface.name) {
-            Ok(now) if now.index == self.interface.index => now,
-            // Gone, or replaced by another of the same name.
-            Ok(_) | Err(Error::NoInterface { .. }) => {
+        let now = match Interface::by_index(self.interface.index) {
+            Err(Error::Socket(xsk::Error::NoSuchInterface { .. })) => {
                 return Err(Error::InterfaceGone(self.interface.name.clone()));
             }
-            Err(error) => return Err(error),
+            found => found?,
         };
-        self.program.program.set_interface(
+        self.program.set_interface(
             now.index,
             ebpf::Interface {
                 mac: now.mac,
@@ -220,14 +222,11 @@ impl Service {
                 .collect()
         };
         for address in self.active.difference(&wanted) {
-            self.program
-                .program
-                .remove_listener(&self.listener(*address))?;
+            self.program.remove_listener(&self.listener(*address))?;
             info!("no longer answering on {address}");
         }
         for address in wanted.difference(&self.active) {
             self.program
-                .program
                 .add_listener(&self.listener(*address), Rule { id: 0 })?;
             info!("answering on {address} port {}", self.args.port);
         }
@@ -242,7 +241,10 @@ impl Service {
             .iter()
             .filter(|asked| !self.active.contains(asked))
         {
-            warn!("{missing} is no address of this host: answering on it once it is");
+            let name = &self.interface.name;
+            warn!(
+                "{missing} is no address of this host that {name} can receive for: answering on it once it is"
+            );
         }
         if self.active.is_empty() && self.args.addresses.is_empty() {
             warn!("this host has no address yet: answering once it has one");
@@ -282,65 +284,58 @@ impl Service {
             .unwrap_or(0)
     }
 
-    fn failed_worker(&mut self) -> Result<(), Error> {
-        // The interface going away is the usual cause, and the better message.
-        self.refresh_interface()?;
-        match self.queues.iter_mut().find_map(QueueHandle::failure) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-
-    /// Stops claiming packets, lets the workers end, collects the figures.
-    fn shut_down(mut self) -> Summary {
+    /// Stops claiming packets, lets the workers end, collects the figures and the first failure.
+    fn shut_down(mut self) -> (Summary, Option<Error>) {
         for address in std::mem::take(&mut self.active) {
-            if let Err(error) = self
-                .program
-                .program
-                .remove_listener(&self.listener(address))
-            {
+            if let Err(error) = self.program.remove_listener(&self.listener(address)) {
                 debug!("{error}");
             }
         }
         self.stop.raise();
-        let statistics = self.queues.iter_mut().map(QueueHandle::finish).collect();
-        let verdicts = self.program.program.verdicts().unwrap_or_default();
-        Summary {
+        let finished = self.queues.into_iter().map(QueueHandle::finish);
+        let (queues, failures): (Vec<_>, Vec<_>) = finished.unzip();
+        let summary = Summary {
             interface: self.interface.name,
             port: self.args.port,
             mode: self.program.mode(),
             elapsed: self.started.elapsed(),
-            queues: statistics,
-            verdicts,
-        }
+            queues,
+            verdicts: self.program.verdicts().unwrap_or_default(),
+        };
+        (summary, failures.into_iter().flatten().next())
     }
 }
 
-enum Event {
-    Signal,
-    Change,
-    Tick,
+/// What ended a wait.
+struct Wake {
+    signal: bool,
+    change: bool,
 }
 
 fn queue_count(asked: Queues, interface: &Interface) -> Result<u32, Error> {
-    match asked {
-        Queues::All => Ok(interface.queues),
-        Queues::First(count) if count <= interface.queues => {
-            if count < interface.queues {
-                warn!(
-                    "queues {count} to {} of {} stay with the kernel: test packets there are not answered",
-                    interface.queues - 1,
-                    interface.name
-                );
-            }
-            Ok(count)
+    let count = match asked {
+        Queues::All => interface.queues,
+        Queues::First(count) if count <= interface.queues => count,
+        Queues::First(count) => {
+            return Err(Error::TooManyQueues {
+                name: interface.name.clone(),
+                asked: count,
+                available: interface.queues,
+            });
         }
-        Queues::First(count) => Err(Error::TooManyQueues {
-            name: interface.name.clone(),
-            asked: count,
-            available: interface.queues,
-        }),
+    };
+    if count < interface.receive_queues {
+        warn!(
+            "queues {count} to {} of {} stay with the kernel: test packets there are not answered",
+            interface.receive_queues - 1,
+            interface.name
+        );
     }
+    Ok(count)
+}
+
+fn has_repeats(cpus: &[usize]) -> bool {
+    cpus.iter().collect::<BTreeSet<_>>().len() < cpus.len()
 }
 
 fn read_timescale() -> Result<Timescale, Error> {

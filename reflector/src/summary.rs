@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ebpf::{Mode, Verdict, VerdictCounts};
+use xsk::Statistics;
 
 use crate::counters::QueueCounters;
 use crate::datagram::Unanswered;
@@ -65,32 +66,32 @@ impl Summary {
         });
         write_counts(f, "dropped by the reflector", reasons)?;
 
-        let kernel = |value: fn(&xsk::Statistics) -> u64| -> u64 {
-            self.queues
-                .iter()
-                .filter_map(|queue| queue.statistics.as_ref())
-                .map(value)
-                .sum()
-        };
         write_counts(
             f,
             "dropped by the kernel",
             [
                 (
                     "receive ring full",
-                    kernel(|statistics| statistics.rx_ring_full),
+                    self.kernel(|statistics| statistics.rx_ring_full),
                 ),
                 (
-                    "no frame in the fill ring",
-                    kernel(|statistics| statistics.rx_fill_ring_empty_descs),
+                    "no frame to receive into, or too long",
+                    self.kernel(|statistics| statistics.rx_dropped),
                 ),
-                ("other", kernel(|statistics| statistics.rx_dropped)),
                 (
                     "invalid transmit descriptor",
-                    kernel(|statistics| statistics.tx_invalid_descs),
+                    self.kernel(|statistics| statistics.tx_invalid_descs),
                 ),
             ],
         )
+    }
+
+    fn kernel(&self, value: fn(&Statistics) -> u64) -> u64 {
+        let statistics = self
+            .queues
+            .iter()
+            .filter_map(|queue| queue.statistics.as_ref());
+        statistics.map(value).sum()
     }
 
     fn write_xdp(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,8 +127,16 @@ impl fmt::Display for Summary {
                     self.total(|counters| counters.user_space_stamps.value()),
                 ),
                 (
-                    "transmit wake-ups refused",
+                    "wake-ups refused by the kernel",
                     self.total(|counters| counters.kick_errors.value()),
+                ),
+                (
+                    "replies not taken by the kernel at the end",
+                    self.queues.iter().map(|queue| queue.unsent).sum(),
+                ),
+                (
+                    "descriptors that made no sense",
+                    self.queues.iter().map(QueueSummary::nonsense).sum(),
                 ),
             ],
         )

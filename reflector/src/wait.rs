@@ -2,15 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::args::Poll;
+use crate::stop::Stop;
 
 /// An adaptive worker spins while packets come closer together than this on average, and for this
 /// long after the last one. At wider gaps spinning would burn a processor and still end in a sleep
@@ -22,41 +20,6 @@ const GAP_MAX: Duration = Duration::from_micros(500);
 
 /// Upper bound on a sleep: a lost wake-up delays a packet by this much, not for ever.
 const SLEEP_MAX_MS: u16 = 1_000;
-
-/// A flag that threads can sleep on.
-#[derive(Debug, Clone)]
-pub struct Stop(Arc<(AtomicBool, EventFd)>);
-
-impl Stop {
-    /// Not raised.
-    ///
-    /// # Errors
-    ///
-    /// The kernel has no descriptor left.
-    pub fn new() -> io::Result<Self> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let event = EventFd::from_value_and_flags(0, flags)?;
-        Ok(Self(Arc::new((AtomicBool::new(false), event))))
-    }
-
-    /// Raises the flag and wakes all who sleep on it. It stays raised.
-    pub fn raise(&self) {
-        self.0.0.store(true, Ordering::Release);
-        // Fails only if the counter would overflow: then it is readable already.
-        let _ = self.0.1.write(1);
-    }
-
-    /// Whether it is raised.
-    pub fn is_raised(&self) -> bool {
-        self.0.0.load(Ordering::Acquire)
-    }
-}
-
-impl AsFd for Stop {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.1.as_fd()
-    }
-}
 
 /// Waits as [`Poll`] says.
 #[derive(Debug)]
@@ -71,15 +34,6 @@ struct Traffic {
     last: Instant,
     /// Moving average over about eight gaps.
     mean_gap: Duration,
-}
-
-/// What to do after waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Woken {
-    /// Look at the rings again.
-    Look,
-    /// The socket is dead: its interface is gone.
-    SocketDead,
 }
 
 impl Traffic {
@@ -110,7 +64,7 @@ impl Waiter {
         }
     }
 
-    /// There were packets.
+    /// A turn of the loop had packets.
     pub fn packet_seen(&mut self) {
         if self.mode == Poll::Adaptive {
             self.traffic.packet_at(Instant::now());
@@ -123,7 +77,7 @@ impl Waiter {
     /// # Errors
     ///
     /// The kernel refuses to wait.
-    pub fn idle(&self, socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<Woken> {
+    pub fn idle(&self, socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<()> {
         let spin = match self.mode {
             Poll::Busy => true,
             Poll::Interrupt => false,
@@ -131,13 +85,14 @@ impl Waiter {
         };
         if spin {
             std::hint::spin_loop();
-            return Ok(Woken::Look);
+            return Ok(());
         }
         sleep(socket, stop, backed_up)
     }
 }
 
-fn sleep(socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<Woken> {
+/// Sleeps until the socket has packets (or room, if `backed_up`), or `stop` is raised.
+fn sleep(socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<()> {
     let mut interest = PollFlags::POLLIN;
     interest.set(PollFlags::POLLOUT, backed_up);
     let mut fds = [
@@ -145,18 +100,9 @@ fn sleep(socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<Wok
         PollFd::new(stop.as_fd(), PollFlags::POLLIN),
     ];
     match poll(&mut fds, SLEEP_MAX_MS) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    let dead = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
-    let is_dead = fds[0]
-        .revents()
-        .is_some_and(|events| events.intersects(dead));
-    Ok(if is_dead {
-        Woken::SocketDead
-    } else {
-        Woken::Look
-    })
 }
 
 #[cfg(test)]
@@ -200,21 +146,5 @@ mod tests {
         traffic.packet_at(later);
         let last = feed(&mut traffic, later, Duration::from_micros(5), 32);
         assert!(traffic.is_worth_spinning(last));
-    }
-
-    #[test]
-    fn a_raised_stop_wakes_sleepers_at_once_and_for_good() {
-        let stop = Stop::new().unwrap();
-        let sleeper = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let never = EventFd::new().unwrap();
-            // Ends only if the flag wakes it: the bound on a sleep is a second each.
-            while !sleeper.is_raised() {
-                sleep(never.as_fd(), &sleeper, false).unwrap();
-            }
-        });
-        stop.raise();
-        thread.join().unwrap();
-        assert!(stop.is_raised());
     }
 }

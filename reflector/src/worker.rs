@@ -127,9 +127,9 @@ impl<K: Kernel, C: Clock> Worker<K, C> {
         self.kick_again || !self.waiting.is_empty()
     }
 
-    /// Whether every reply has left, as far as the transmit ring tells.
-    pub fn is_drained(&mut self) -> bool {
-        self.waiting.is_empty() && self.queue.tx_pending() == 0
+    /// Replies that the kernel has not taken yet.
+    pub fn unsent(&mut self) -> u64 {
+        (self.waiting.len() + self.queue.tx_pending()) as u64
     }
 
     /// The kernel side: to wait on, and for its statistics.

@@ -30,7 +30,14 @@ fn wrong_options_are_usage_errors_that_name_the_option() {
             "65536 is not in 1..=65535",
         ),
         (&["--interface", "x", "--port", "http"], "--port"),
-        (&["--interface", "x", "--address", "10.0.0"], "--address"),
+        (
+            &["--interface", "x", "--address", "10.0.0"],
+            "this is no IP address",
+        ),
+        (
+            &["--interface", "x", "--address", "127.0.0.1"],
+            "no test packet can arrive",
+        ),
         (
             &["--interface", "x", "--queues", "0"],
             "a number of queues from 1, or all",

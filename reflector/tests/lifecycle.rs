@@ -5,9 +5,12 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
+use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use common::{Reflector, command, has_xdp};
+use common::{Reflector, SILENCE, command, has_xdp};
 use nix::sys::signal::Signal;
 use testbed::{DEFAULT_TIMEOUT, End, Need, Veth, VethConfig, skip_unless, wait_until};
 
@@ -21,6 +24,14 @@ fn fails(end: &End, interface: &str, options: &[&str]) -> (i32, String) {
     let stderr = process.stderr();
     assert_eq!(process.stdout(), "", "an error is no output");
     (status.code().unwrap_or(-1), stderr)
+}
+
+/// A copy of the binary that any account may execute: the build directory may be private.
+fn executable_by_all(folder: &tempfile::TempDir) -> PathBuf {
+    let binary = folder.path().join("reflector");
+    fs::copy(env!("CARGO_BIN_EXE_reflector"), &binary).unwrap();
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    binary
 }
 
 #[test]
@@ -102,7 +113,7 @@ fn more_queues_than_there_are_is_a_usage_error() {
     let (status, stderr) = fails(&veth.reflector, "veth-r", &["--queues", "3"]);
     assert_eq!(status, 2);
     assert!(
-        stderr.contains("--queues 3 is more than the 1 receive queue"),
+        stderr.contains("--queues 3 is more than the 1 queues"),
         "{stderr}"
     );
     assert!(!has_xdp(&veth.reflector));
@@ -124,15 +135,8 @@ fn without_privileges_it_says_which_are_missing() {
         "--reuid=65534",
         "--clear-groups",
     ]);
-    // A copy where any account may execute it: the build directory may be private.
     let folder = tempfile::tempdir().unwrap();
-    let binary = folder.path().join("reflector");
-    fs::copy(env!("CARGO_BIN_EXE_reflector"), &binary).unwrap();
-    fs::set_permissions(
-        folder.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    let binary = executable_by_all(&folder);
     bare.arg(&binary).args(["--interface", "veth-r"]);
     let mut process = veth.reflector.namespace.spawn(&mut bare).unwrap();
     assert_eq!(process.wait_exit(DEFAULT_TIMEOUT).unwrap().code(), Some(1));
@@ -159,7 +163,7 @@ fn it_waits_for_a_carrier_before_it_says_ready() {
         .unwrap();
     assert!(!process.stderr().contains("ready"));
     veth.sender.namespace.ip("link set veth-s up").unwrap();
-    process.wait_for_line("ready", DEFAULT_TIMEOUT).unwrap();
+    process.wait_for_line("ready: ", DEFAULT_TIMEOUT).unwrap();
 }
 
 #[test]
@@ -171,9 +175,91 @@ fn it_ends_when_its_interface_disappears() {
         .namespace
         .spawn(&mut command("veth-r", &[]))
         .unwrap();
-    process.wait_for_line("ready", DEFAULT_TIMEOUT).unwrap();
+    process.wait_for_line("ready: ", DEFAULT_TIMEOUT).unwrap();
     veth.reflector.namespace.ip("link del veth-r").unwrap();
     assert_eq!(process.wait_exit(DEFAULT_TIMEOUT).unwrap().code(), Some(1));
     let stderr = process.stderr();
     assert!(stderr.contains("interface veth-r disappeared"), "{stderr}");
+}
+
+/// One exchange from a kernel socket at the sender's end.
+fn is_answered(veth: &Veth) -> bool {
+    veth.sender.namespace.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(SILENCE)).unwrap();
+        socket.connect(veth.reflector.socket_v4(862)).unwrap();
+        socket.send(&[0; 44]).is_ok() && socket.recv(&mut [0; 64]).is_ok()
+    })
+}
+
+#[test]
+fn it_answers_again_after_the_link_was_down_and_under_a_new_name() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    let reflector = Reflector::start(&veth.reflector, &[]);
+    wait_until("it answers", DEFAULT_TIMEOUT, || is_answered(&veth));
+    let near = &veth.reflector.namespace;
+    near.ip("link set veth-r down").unwrap();
+    near.ip("link set veth-r up").unwrap();
+    wait_until("it answers again", DEFAULT_TIMEOUT, || is_answered(&veth));
+    near.ip("link set veth-r name uplink").unwrap();
+    wait_until("it answers still", DEFAULT_TIMEOUT, || is_answered(&veth));
+    let summary = reflector.stop();
+    assert!(
+        summary.0.starts_with("reflector on uplink"),
+        "{}",
+        summary.0
+    );
+}
+
+#[test]
+fn the_capabilities_that_the_help_names_are_enough() {
+    skip_unless!(
+        Need::NetworkNamespace,
+        Need::Bpf,
+        Need::AfXdp,
+        Need::Program("setpriv")
+    );
+    let veth = Veth::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let binary = executable_by_all(&folder);
+    let capabilities = "-all,+bpf,+perfmon,+net_admin,+net_raw";
+    let mut bare = Command::new("setpriv");
+    bare.args(["--reuid=65534", "--clear-groups"]);
+    bare.args(["--inh-caps", capabilities, "--ambient-caps", capabilities]);
+    bare.args(["--bounding-set", capabilities]);
+    bare.arg(&binary).args(["--interface", "veth-r"]);
+    // Locked memory is limited for who lacks CAP_IPC_LOCK.
+    bare.args(["--ring-size", "512"]);
+    let process = veth.reflector.namespace.spawn(&mut bare).unwrap();
+    process.wait_for_line("ready: ", DEFAULT_TIMEOUT).unwrap();
+    wait_until("it answers", DEFAULT_TIMEOUT, || is_answered(&veth));
+}
+
+#[test]
+fn a_reader_of_its_log_that_goes_away_does_not_stop_it() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    let mut command = command("veth-r", &["-v"]);
+    let mut child = veth
+        .reflector
+        .namespace
+        .run(|| {
+            command
+                .stderr(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+        })
+        .unwrap();
+    drop(child.stderr.take());
+    wait_until("it answers", DEFAULT_TIMEOUT, || is_answered(&veth));
+    // Something to log.
+    veth.reflector
+        .namespace
+        .ip("address add 192.0.2.1/32 dev lo")
+        .unwrap();
+    wait_until("it answers still", DEFAULT_TIMEOUT, || is_answered(&veth));
+    assert!(child.try_wait().unwrap().is_none(), "it runs");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -19,7 +19,7 @@ use reflector::worker::{RX_BATCH, SharedTimescale, Worker};
 use testbed::frames::{CUSTOMER_TAG, Checksum, SERVICE_TAG};
 use testbed::{Datagram, UdpFrame};
 use wire::error_estimate::ErrorEstimate;
-use wire::frame::Layout;
+use wire::frame::{IpVersion, Layout};
 use wire::time::{NtpTimestamp, Tai, TaiOffset, Utc};
 use wire::twamp::Reply;
 use xsk::testing::{Doorbell, KernelSide, pair};
@@ -178,12 +178,23 @@ fn may_be_answered(frame: &[u8]) -> bool {
         || is_partial(&request)
         || (request.udp_checksum == 0 && request.source.is_ipv4());
     let source_ok = match request.source.ip() {
-        IpAddr::V4(ip) => {
-            !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast() && !ip.is_broadcast()
+        IpAddr::V4(ip) => ip.octets()[0] != 0 && ip.octets()[0] != 127 && ip.octets()[0] < 224,
+        IpAddr::V6(ip) => {
+            !ip.is_unspecified()
+                && !ip.is_loopback()
+                && !ip.is_multicast()
+                && ip.to_ipv4_mapped().is_none()
         }
-        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast(),
     };
-    checksum_ok && source_ok && request.source.port() != 0 && request.payload.len() >= 14
+    let [first, ..] = request.source_mac;
+    let station_ok = first % 2 == 0
+        && request.source_mac != [0; 6]
+        && request.source_mac != request.destination_mac;
+    checksum_ok
+        && source_ok
+        && station_ok
+        && request.source.port() != 0
+        && request.payload.len() >= 14
 }
 
 /// The checksum field holds the folded pseudo-header sum: left to offload.
@@ -200,6 +211,12 @@ fn is_partial(request: &Datagram) -> bool {
     };
     let sum = sum.add_2bytes([0, 17]).add_2bytes(len.to_be_bytes());
     request.udp_checksum == u16::from_be(!sum.ones_complement())
+}
+
+/// The reserved bit of the IPv4 flags (RFC 3514). Etherparse does not keep it, and so finds a header
+/// checksum right that is wrong.
+fn has_evil_bit(frame: &[u8], layout: &Layout) -> bool {
+    layout.ip == IpVersion::V4 && frame[usize::from(layout.l3) + 6] & 0x80 != 0
 }
 
 /// A reply must be the request turned round and filled in, whatever the request held.
@@ -296,9 +313,8 @@ fn one_stamp_serves_a_sub_batch_and_no_more() {
                 .timestamp()
         })
         .collect();
-    let mut runs: Vec<usize> = stamps.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
+    let runs: Vec<usize> = stamps.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
     assert_eq!(runs, [8, 8, 4]);
-    runs.dedup();
     assert!(stamps.is_sorted());
 }
 
@@ -477,6 +493,12 @@ proptest! {
                 mutate(&mut frame, mutation);
             }
             let reply = bench.exchange(&frame, &octets_below(below, original));
+            // Without metadata the worker finds its own way: then whatever may be answered and is of
+            // the form that the fast path takes must be.
+            let must_be = matches!(below, Below::Nothing)
+                && Layout::parse(&frame).is_ok_and(|layout| !has_evil_bit(&frame, &layout))
+                && may_be_answered(&frame);
+            prop_assert!(reply.is_some() || !must_be, "unanswered {frame:02x?}");
             if let Some(reply) = reply {
                 prop_assert!(may_be_answered(&frame), "answered {frame:02x?}");
                 if !matches!(below, Below::Spoilt(..)) {

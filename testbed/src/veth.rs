@@ -51,6 +51,8 @@ pub struct End {
 pub struct VethConfig {
     /// Receive and transmit queues at each end; 1 by default.
     pub queues: u32,
+    /// Transmit queues at the reflector's end, if not as many as `queues`.
+    pub reflector_transmit_queues: Option<u32>,
     /// MTU of both ends in octets; 1500 by default.
     pub mtu: u32,
     /// Permanent neighbour entries at both ends, for tests whose raw frames nobody answers ARP or
@@ -66,6 +68,7 @@ impl Default for VethConfig {
     fn default() -> Self {
         Self {
             queues: 1,
+            reflector_transmit_queues: None,
             mtu: 1500,
             permanent_neighbours: false,
             reflector_addresses: Vec::new(),
@@ -94,12 +97,14 @@ impl Veth {
         let reflector = quiet_namespace()?;
         let sender = quiet_namespace()?;
         let VethConfig { queues, mtu, .. } = config;
+        let transmit = config.reflector_transmit_queues.unwrap_or(*queues);
+        let near_queues = format!("numrxqueues {queues} numtxqueues {transmit}");
         let queues = format!("numrxqueues {queues} numtxqueues {queues}");
         let far = sender.path();
         // Different indices, or the kernel takes the pair for plain links and lets up to a second
         // pass before it declares them up (linkwatch_urgent_event in net/core/link_watch.c).
         reflector.ip(&format!(
-            "link add {REFLECTOR} index 10 mtu {mtu} {queues} type veth \
+            "link add {REFLECTOR} index 10 mtu {mtu} {near_queues} type veth \
              peer name {SENDER} index 20 mtu {mtu} {queues} netns {}",
             far.display()
         ))?;

@@ -30,7 +30,7 @@ impl Reflector {
             .namespace
             .spawn(&mut command(end.interface, options))
             .unwrap();
-        process.wait_for_line("ready", DEFAULT_TIMEOUT).unwrap();
+        process.wait_for_line("ready: ", DEFAULT_TIMEOUT).unwrap();
         Self { process }
     }
 
