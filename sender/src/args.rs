@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use crate::config::{SESSIONS_MAX, SIZE_MAX, SIZE_MIN};
+use crate::schedule::TOLERANCE_FLOOR;
 use crate::target::Target;
 
 /// Measure round-trip time, one-way delay, jitter and loss to a TWAMP-Light or STAMP reflector.
@@ -35,25 +37,49 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub interval: Option<Duration>,
 
-    /// Packets to send over all sessions [default: 100]; a send time that passes while this
-    /// machine is busy is skipped, never made up for by a burst, and replaced by one at the end
-    #[arg(long, value_name = "N", conflicts_with = "duration")]
-    pub count: Option<u64>,
+    /// Packets to send over all sessions.
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "duration",
+        help = format!(
+            "Packets to send over all sessions [default: 100]; a send time that passes while this \
+             machine is busy is skipped, never made up for by a burst, and replaced by one at the \
+             end; packets less than an interval late, or less than {}, are still sent, so that \
+             such packets may bunch",
+            humantime::format_duration(TOLERANCE_FLOOR)
+        )
+    )]
+    pub count: Option<i64>,
 
     /// How long to send, like 5s or 2m, instead of --count; send times skipped are replaced within
     /// a tenth of that at most
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
 
-    /// Octets of UDP payload, 14 to 65507, zero beyond the 14 of the header; 44 is a STAMP base
-    /// packet, and replies are 41 octets or more in any case
-    #[arg(long, value_name = "OCTETS", default_value_t = 44)]
-    pub size: u32,
+    /// Octets of UDP payload.
+    #[arg(
+        long,
+        value_name = "OCTETS",
+        default_value_t = 44,
+        help = format!(
+            "Octets of UDP payload, {SIZE_MIN} to {SIZE_MAX}, zero beyond the {SIZE_MIN} of the \
+             header; 44 is a STAMP base packet, and replies are 41 octets or more in any case"
+        )
+    )]
+    pub size: i64,
 
-    /// Sessions to spread the packets over in turn, 1 to 1024; each has its own source port and
-    /// sequence numbers
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub sessions: u32,
+    /// Sessions to spread the packets over.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        help = format!(
+            "Sessions to spread the packets over in turn, 1 to {SESSIONS_MAX}; each has its own \
+             source port and sequence numbers"
+        )
+    )]
+    pub sessions: i64,
 
     /// A reply that takes longer is late, and its packet lost
     #[arg(
@@ -65,13 +91,13 @@ pub struct Args {
     pub timeout: Duration,
 
     /// Source address [default: chosen by the kernel]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = source_address)]
     pub source: Option<IpAddr>,
 
     /// Source port of the first session, the others take the ports after it [default: chosen by
     /// the kernel]
     #[arg(long, value_name = "PORT")]
-    pub source_port: Option<u32>,
+    pub source_port: Option<i64>,
 
     /// Write the results as JSON to a file, or to standard output if FILE is - (the table then
     /// goes to standard error)
@@ -113,6 +139,21 @@ where
         ),
         _ => Refusal::Usage(first_sentence(&error.render().to_string())),
     })
+}
+
+/// A source address; its interface, if it needs one, is the target's.
+fn source_address(text: &str) -> Result<IpAddr, String> {
+    if let Some((address, interface)) = text.split_once('%') {
+        return Err(format!(
+            "write {address} alone: the interface is that of the target, like fe80::1%{interface}"
+        ));
+    }
+    let address: IpAddr = text.parse().map_err(|_| "it is no IP address".to_owned())?;
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    if address.is_multicast() || broadcast {
+        return Err("it is not the address of one host".to_owned());
+    }
+    Ok(address)
 }
 
 /// clap's own message without the usage and the hints that follow its first paragraph.
@@ -169,9 +210,12 @@ mod tests {
             (vec!["a", "--rate", "fast"], "--rate"),
             (vec!["a", "--rate", "1", "--interval", "1s"], "--interval"),
             (vec!["a", "--count", "1", "--duration", "1s"], "--duration"),
-            (vec!["a", "--count", "-1"], "--count"),
+            (vec!["a", "--count", "1.5"], "--count"),
             (vec!["a", "--interval", "10"], "--interval"),
-            (vec!["a", "--source", "eth0"], "--source"),
+            (vec!["a", "--source", "eth0"], "no IP address"),
+            (vec!["a", "--source", "224.0.0.1"], "one host"),
+            (vec!["a", "--source", "ff02::1"], "one host"),
+            (vec!["a", "--source", "fe80::2%eth0"], "write fe80::2 alone"),
             (vec!["a", "--no-such-option"], "--no-such-option"),
             (vec!["a", "b"], "b"),
             (vec!["a", "--json"], "--json"),

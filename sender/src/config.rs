@@ -1,6 +1,7 @@
 //! A run's parameters, checked. Errors name the flag and the range.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,11 +23,11 @@ pub const SIZE_MIN: u32 = 14;
 pub const SIZE_MAX: u32 = 65_507;
 /// Longest timeout.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
-/// A reply that arrives later than the timeout plus this (or plus the timeout, if that is less)
-/// may not be recognised as late any more.
-pub const LATE_WINDOW_MAX: Duration = Duration::from_secs(10);
+/// A reply is recognised as late for as long again as the timeout, within these bounds; after that
+/// its packet may be forgotten, and the reply is invalid.
+pub const LATE_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10);
 
-/// Memory for outstanding probes at most: 2^26 probes, 40 octets each at worst, are 2.5 GiB.
+/// Memory for outstanding probes at most: 2^26 probes, 40 octets each, are 2.5 GiB.
 const WINDOW_TOTAL_MAX: u64 = 1 << 26;
 /// Fastest rate the schedule is asked for.
 const RATE_MAX: f64 = 10_000_000.0;
@@ -48,6 +49,8 @@ pub struct Config {
     pub timeout: Duration,
     /// Probes each session remembers.
     pub window: usize,
+    /// Room for news from the sending to the receiving thread.
+    pub queue: usize,
     /// Source address.
     pub source: Option<IpAddr>,
     /// Source port of the first session.
@@ -84,25 +87,33 @@ fn refuse<T>(flag: &'static str, problem: impl Into<String>) -> Result<T, Config
     })
 }
 
+/// A number if it is within a range.
+fn within(
+    flag: &'static str,
+    number: i64,
+    range: RangeInclusive<u32>,
+) -> Result<usize, ConfigError> {
+    match u32::try_from(number) {
+        Ok(fits) if range.contains(&fits) => Ok(fits as usize),
+        _ => refuse(
+            flag,
+            format!(
+                "{number} is not within {} to {}",
+                range.start(),
+                range.end()
+            ),
+        ),
+    }
+}
+
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let pace = pace(&args)?;
         let limit = limit(&args, pace)?;
-        if !(SIZE_MIN..=SIZE_MAX).contains(&args.size) {
-            let problem = format!(
-                "{} is not within {SIZE_MIN} to {SIZE_MAX} octets",
-                args.size
-            );
-            return refuse("--size", problem);
-        }
-        if !(1..=SESSIONS_MAX).contains(&args.sessions) {
-            return refuse(
-                "--sessions",
-                format!("{} is not within 1 to 1024", args.sessions),
-            );
-        }
+        let size = within("--size", args.size, SIZE_MIN..=SIZE_MAX)?;
+        let sessions = within("--sessions", args.sessions, 1..=SESSIONS_MAX)?;
         if args.timeout.is_zero() || args.timeout > TIMEOUT_MAX {
             return refuse("--timeout", "must be above zero and at most 1h");
         }
@@ -113,11 +124,12 @@ impl TryFrom<Args> for Config {
         source_family(&args)?;
         Ok(Self {
             window: window(&args, pace, limit)?,
+            queue: queue(pace),
             target: args.target,
             pace,
             limit,
-            size: args.size as usize,
-            sessions: args.sessions as usize,
+            size,
+            sessions,
             timeout: args.timeout,
             source: args.source,
             source_port,
@@ -153,16 +165,16 @@ fn pace(args: &Args) -> Result<Pace, ConfigError> {
 
 fn limit(args: &Args, pace: Pace) -> Result<Limit, ConfigError> {
     match (args.count, args.duration) {
-        (Some(0), _) => refuse("--count", "must be at least 1"),
+        (Some(count), _) if count < 1 => refuse("--count", "must be at least 1"),
         (_, Some(duration)) if duration.is_zero() => refuse("--duration", "must be above zero"),
-        (Some(count), _) => Ok(Limit::packets(count)),
+        (Some(count), _) => Ok(Limit::packets(count.unsigned_abs())),
         (None, Some(duration)) => Ok(Limit::duration(pace, duration)),
         (None, None) => Ok(Limit::packets(DEFAULT_COUNT)),
     }
 }
 
 /// The first source port, if the last one exists.
-fn ports(first: u32, sessions: u32) -> Result<u16, ConfigError> {
+fn ports(first: i64, sessions: i64) -> Result<u16, ConfigError> {
     let last = first.saturating_add(sessions - 1);
     match u16::try_from(first) {
         Ok(port) if port > 0 && u16::try_from(last).is_ok() => Ok(port),
@@ -188,14 +200,23 @@ fn source_family(args: &Args) -> Result<(), ConfigError> {
     }
 }
 
+/// Room for the news of half a second, far more than the receiving thread is ever behind.
+fn queue(pace: Pace) -> usize {
+    let half_a_second = pace.slots_before(Duration::from_millis(500));
+    usize::try_from(half_a_second)
+        .unwrap_or(usize::MAX)
+        .clamp(1 << 10, 1 << 22)
+}
+
 /// How many probes each session must remember: what it sends within the timeout and the late
-/// window, and some for pauses of the receiving thread.
+/// window, and no less than the receiving thread may learn of at once.
 fn window(args: &Args, pace: Pace, limit: Limit) -> Result<usize, ConfigError> {
     const SPARE: u64 = 64;
-    let remembered = args.timeout + args.timeout.min(LATE_WINDOW_MAX);
-    let sessions = u64::from(args.sessions);
+    let late = args.timeout.clamp(*LATE_WINDOW.start(), *LATE_WINDOW.end());
+    let sessions = args.sessions.unsigned_abs();
     let needed = pace
-        .slots_before(remembered)
+        .slots_before(args.timeout + late)
+        .max(queue(pace) as u64)
         .min(limit.packets)
         .div_ceil(sessions)
         + SPARE;
@@ -256,6 +277,10 @@ mod tests {
             ("a --size 65508", "--size"),
             ("a --sessions 0", "--sessions"),
             ("a --sessions 1025", "--sessions"),
+            ("a --sessions -1", "--sessions"),
+            ("a --size -44", "--size"),
+            ("a --count -1", "--count"),
+            ("a --source-port -1", "--source-port"),
             ("a --timeout 0s", "--timeout"),
             ("a --timeout 61m", "--timeout"),
             ("a --timeout 1h --rate 100000 --duration 1day", "--timeout"),
@@ -302,6 +327,16 @@ mod tests {
             window("a --rate 1000 --count 1000000 --timeout 60s"),
             131_072,
             "60 s + 10 s"
+        );
+        assert_eq!(
+            window("a --rate 5000 --count 1000000 --timeout 10ms"),
+            8192,
+            "a second more, however short the timeout"
+        );
+        assert_eq!(
+            window("a --rate 1 --count 1000000 --timeout 10ms"),
+            2048,
+            "the news of the queue may come at once"
         );
     }
 

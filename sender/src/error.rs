@@ -1,5 +1,6 @@
 //! Why a run failed: one sentence each, exit status 1.
 
+use std::collections::TryReserveError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,11 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// What may be out at a time does not fit in memory.
+    #[error(
+        "not enough memory for the packets out at a time ({0}); shorten --timeout or lower --rate"
+    )]
+    Memory(TryReserveError),
     /// Receiving failed.
     #[error("cannot receive replies: {0}")]
     Receive(io::Error),

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Memory is bounded by what is out at a time: each session remembers the packets it sends within
-//! the timeout and the late window ([`config::LATE_WINDOW_MAX`]), at 40 octets each, and the
-//! histograms take 5 MiB at most, however long the run.
+//! the timeout and the late window ([`config::LATE_WINDOW`]), at 40 octets each (24 for its state
+//! and 16 for its place in the order of arrival), and the histograms take 5 MiB at most, however
+//! long the run.
 //!
 //! [`schedule`], [`session`], [`reply`] and [`measure`] are pure: no I/O, no clock. [`transport`]
 //! is the only door to the network. The binary `sender` is [`cli::main`].
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod json_file;
 pub mod measure;
 pub mod outcome;
 pub mod pacer;
@@ -35,6 +37,8 @@ pub mod run;
 pub mod schedule;
 pub mod sending;
 pub mod session;
+pub mod signals;
+pub mod steps;
 pub mod target;
 pub mod transport;
 pub mod warning;

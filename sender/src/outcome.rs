@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::measure::Peer;
 use crate::measure::counts::Counts;
 use crate::measure::distribution::Summary;
-use crate::measure::{Measurement, Peer};
+use crate::receiving::Received;
 use crate::report::units::counted;
 use crate::sending::{SenderClock, Sent};
 use crate::transport::{IcmpKind, Trouble};
@@ -30,9 +31,10 @@ pub struct Outcome {
     pub timeout: Duration,
     /// What became of the probes.
     pub counts: Counts,
-    /// Slots of the schedule in which nothing was sent, because their time had passed or the way
-    /// out was full.
+    /// Slots of the schedule in which nothing was sent, because their time had passed.
     pub skipped: u64,
+    /// Probes not sent because the way out was full.
+    pub congested: u64,
     /// Probes the system refused to send.
     pub refused: u64,
     /// Slots not reached because the run was stopped.
@@ -59,6 +61,8 @@ pub struct Outcome {
     pub rate_achieved: Option<f64>,
     /// From the first packet sent to the last.
     pub duration: Duration,
+    /// How long replies were waited for after the last probe, if a signal cut that short.
+    pub cut_short: Option<Duration>,
     /// What went wrong on the way in.
     pub trouble: Trouble,
     /// Doubts about the figures.
@@ -75,16 +79,14 @@ pub struct Endpoints {
 }
 
 impl Outcome {
-    /// Puts together what the two threads brought home. `clock_step` is by how much our clock was
-    /// set during the run, in nanoseconds.
+    /// Puts together what the two threads brought home.
     pub(crate) fn new(
         config: &Config,
         endpoints: Endpoints,
         sent: &Sent,
-        measurement: &Measurement,
-        trouble: Trouble,
-        clock_step: i64,
+        received: &Received,
     ) -> Self {
+        let measurement = &received.measurement;
         let duration = match (sent.first, sent.last) {
             (Some(first), Some(last)) => last.saturating_sub(first),
             _ => Duration::ZERO,
@@ -98,6 +100,7 @@ impl Outcome {
             timeout: config.timeout,
             counts: measurement.counts(),
             skipped: sent.skipped,
+            congested: sent.congested,
             refused: sent.refused,
             not_reached: sent.not_reached,
             round_trip: measurement.round_trip.summary(),
@@ -111,10 +114,11 @@ impl Outcome {
             rate_asked: config.pace.per_second(),
             rate_achieved: rate(sent.probes, duration),
             duration,
-            trouble,
+            cut_short: received.cut_short,
+            trouble: received.trouble,
             warnings: Vec::new(),
         };
-        outcome.warnings = Warning::all_of(&outcome, sent.refusal.as_ref(), clock_step);
+        outcome.warnings = Warning::all_of(&outcome, sent.refusal.as_ref(), received.clock_steps);
         outcome
     }
 
@@ -141,9 +145,13 @@ impl Outcome {
             },
             Some(IcmpKind::PortUnreachable) => Silence::PortUnreachable,
             Some(kind) => Silence::Unreachable { kind },
-            None => Silence::Total {
-                sent,
-                timeout: self.timeout,
+            None if sent == 0 => Silence::NothingSent,
+            None => match self.cut_short {
+                Some(waited) => Silence::Stopped { sent, waited },
+                None => Silence::Total {
+                    sent,
+                    timeout: self.timeout,
+                },
             },
         })
     }
@@ -176,6 +184,15 @@ pub enum Silence {
         late: u64,
         /// The limit.
         timeout: Duration,
+    },
+    /// The run was stopped before the first probe.
+    NothingSent,
+    /// Nothing came before the run was stopped.
+    Stopped {
+        /// Probes sent.
+        sent: u64,
+        /// How long the last of them was waited for.
+        waited: Duration,
     },
     /// Nothing came.
     Total {
@@ -214,6 +231,16 @@ impl fmt::Display for Silence {
                 ),
                 humantime::format_duration(*timeout)
             ),
+            Self::NothingSent => {
+                f.write_str("the run was stopped before the first packet was sent")
+            }
+            Self::Stopped { sent, waited } => write!(
+                f,
+                "{} sent, none answered before the run was stopped, {:.1} s after the last; that \
+                 may have been too early to tell",
+                counted(*sent, "packet", "packets"),
+                waited.as_secs_f64()
+            ),
             Self::Total { sent, timeout } => write!(
                 f,
                 "{} sent, none answered within {}; check the address, the route and any firewall",
@@ -227,7 +254,7 @@ impl fmt::Display for Silence {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::measure::{Reception, ReplyStamps, T4Source};
+    use crate::measure::{Measurement, Reception, ReplyStamps, T4Source};
     use crate::transport::IcmpCounts;
     use wire::error_estimate::ErrorEstimate;
     use wire::time::{Nanos, Utc};
@@ -237,7 +264,7 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> Outcome {
         let args = crate::args::parse(["sender", "reflector.example", "--rate", "1000"]);
         let config = Config::try_from(args.unwrap()).unwrap();
-        let mut measurement = Measurement::new(1, 8, Nanos::from_nanos(2_000_000_000));
+        let mut measurement = Measurement::new(1, 8, Nanos::from_nanos(2_000_000_000)).unwrap();
         for i in 0..4 {
             measurement.sent(0, Utc::from_nanos(i * 1_000_000));
         }
@@ -268,14 +295,13 @@ pub(crate) mod tests {
             address: "192.0.2.1:862".parse().unwrap(),
             source: "192.0.2.9:40000".parse().unwrap(),
         };
-        Outcome::new(
-            &config,
-            endpoints,
-            &sent,
-            &measurement,
-            Trouble::default(),
-            0,
-        )
+        let received = Received {
+            measurement,
+            trouble: Trouble::default(),
+            clock_steps: Nanos::ZERO,
+            cut_short: None,
+        };
+        Outcome::new(&config, endpoints, &sent, &received)
     }
 
     /// An outcome with these counts and no reply in time.
@@ -330,6 +356,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_run_that_was_stopped_waited_no_longer_than_that() {
+        let waited = Duration::from_secs(1);
+        let mut outcome = sample();
+        outcome.counts.received = 0;
+        outcome.cut_short = Some(waited);
+        let stopped = Silence::Stopped { sent: 4, waited };
+        assert_eq!(outcome.silence(), Some(stopped));
+        outcome.counts.sent = 0;
+        assert_eq!(outcome.silence(), Some(Silence::NothingSent));
+    }
+
+    #[test]
     fn reasons_are_sentences() {
         let timeout = Duration::from_millis(1_500);
         for (silence, text) in [
@@ -337,6 +375,14 @@ pub(crate) mod tests {
                 Silence::Total { sent: 1, timeout },
                 "1 packet sent, none answered within 1s 500ms; check the address, the route and \
                  any firewall",
+            ),
+            (
+                Silence::Stopped {
+                    sent: 3,
+                    waited: timeout,
+                },
+                "3 packets sent, none answered before the run was stopped, 1.5 s after the last; \
+                 that may have been too early to tell",
             ),
             (
                 Silence::Late { late: 2, timeout },

@@ -136,15 +136,16 @@ mod tests {
     use super::*;
 
     /// Each look at the clock takes 1 µs; each sleep overshoots by 20 µs.
-    struct FakeTimer<'a> {
-        now: &'a Cell<Duration>,
-        slept: &'a Cell<u32>,
+    #[derive(Default)]
+    struct FakeTimer {
+        now: Cell<Duration>,
+        slept: Cell<u32>,
     }
 
     const LOOK: Duration = Duration::from_micros(1);
     const OVERSHOOT: Duration = Duration::from_micros(20);
 
-    impl Timer for FakeTimer<'_> {
+    impl Timer for &FakeTimer {
         fn elapsed(&self) -> Duration {
             self.now.set(self.now.get() + LOOK);
             self.now.get()
@@ -160,37 +161,25 @@ mod tests {
 
     #[test]
     fn reaches_deadlines_to_the_tick_while_sleeps_overshoot() {
-        let (now, slept) = (Cell::default(), Cell::default());
-        let mut pacer = Pacer::new(
-            FakeTimer {
-                now: &now,
-                slept: &slept,
-            },
-            true,
-        );
+        let timer = FakeTimer::default();
+        let mut pacer = Pacer::new(&timer, true);
         for i in 1..200u32 {
             let deadline = Duration::from_millis(1) * i;
             assert!(pacer.wait_until(deadline, || false));
-            assert!(now.get() >= deadline);
+            assert!(timer.now.get() >= deadline);
             assert!(
-                now.get() <= deadline + 2 * LOOK,
+                timer.now.get() <= deadline + 2 * LOOK,
                 "{:?} past {deadline:?}",
-                now.get()
+                timer.now.get()
             );
         }
-        assert_eq!(slept.get(), 199, "one sleep each");
+        assert_eq!(timer.slept.get(), 199, "one sleep each");
     }
 
     #[test]
     fn learns_to_spin_no_longer_than_sleeps_overshoot() {
-        let (now, slept) = (Cell::default(), Cell::default());
-        let mut pacer = Pacer::new(
-            FakeTimer {
-                now: &now,
-                slept: &slept,
-            },
-            true,
-        );
+        let timer = FakeTimer::default();
+        let mut pacer = Pacer::new(&timer, true);
         for i in 1..2000u32 {
             pacer.wait_until(Duration::from_millis(1) * i, || false);
         }
@@ -200,48 +189,30 @@ mod tests {
 
     #[test]
     fn does_not_sleep_when_there_is_no_time_to() {
-        let (now, slept) = (Cell::default(), Cell::default());
-        let mut pacer = Pacer::new(
-            FakeTimer {
-                now: &now,
-                slept: &slept,
-            },
-            true,
-        );
+        let timer = FakeTimer::default();
+        let mut pacer = Pacer::new(&timer, true);
         for i in 1..100u32 {
             assert!(pacer.wait_until(Duration::from_micros(10) * i, || false));
         }
-        assert_eq!(slept.get(), 0);
+        assert_eq!(timer.slept.get(), 0);
     }
 
     #[test]
     fn without_spinning_it_is_late_by_the_overshoot() {
-        let (now, slept) = (Cell::default(), Cell::default());
-        let mut pacer = Pacer::new(
-            FakeTimer {
-                now: &now,
-                slept: &slept,
-            },
-            false,
-        );
+        let timer = FakeTimer::default();
+        let mut pacer = Pacer::new(&timer, false);
         let deadline = Duration::from_millis(1);
         assert!(pacer.wait_until(deadline, || false));
-        assert!(now.get() >= deadline + OVERSHOOT);
-        assert_eq!(slept.get(), 1);
+        assert!(timer.now.get() >= deadline + OVERSHOOT);
+        assert_eq!(timer.slept.get(), 1);
     }
 
     #[test]
     fn an_interruption_ends_a_long_wait() {
-        let (now, slept) = (Cell::default(), Cell::default());
-        let mut pacer = Pacer::new(
-            FakeTimer {
-                now: &now,
-                slept: &slept,
-            },
-            true,
-        );
-        let reached = pacer.wait_until(Duration::from_secs(3600), || slept.get() >= 3);
+        let timer = FakeTimer::default();
+        let mut pacer = Pacer::new(&timer, true);
+        let reached = pacer.wait_until(Duration::from_secs(3600), || timer.slept.get() >= 3);
         assert!(!reached);
-        assert!(now.get() < Duration::from_millis(200));
+        assert!(timer.now.get() < Duration::from_millis(200));
     }
 }

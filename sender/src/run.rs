@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clock::{Clock, Discipline, SystemClock};
+use clock::{Discipline, SystemClock};
 
 use crate::config::Config;
 use crate::control::Control;
@@ -17,37 +17,45 @@ use crate::receiving::Receiving;
 use crate::schedule::Schedule;
 use crate::sending::{Sending, Sent};
 use crate::transport::socket::{self, SocketPlan};
-use crate::transport::{OpenError, Receive, SocketReceive, SocketTransmit};
+use crate::transport::{OpenError, SocketReceive, SocketTransmit};
 
 /// Time between opening the sockets and the first probe.
 ///
 /// The kernel switches receive timestamps on in a work item after the first socket asks for them
-/// (`net_enable_timestamp` in net/core/dev.c). Until it has run, T4 is taken when the datagram is
-/// fetched and looks no different.
+/// (`net_enable_timestamp` in net/core/dev.c). Until it has run, T4 has to be taken in user space.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Runs a measurement to its end, or until `control` stops it.
+/// Looks the target up, which may take as long as the resolver likes.
 ///
 /// # Errors
 ///
-/// The target cannot be resolved or reached, sockets cannot be had, or not one packet could be
-/// sent. That nothing answers is no error here, see [`Outcome::silence`].
-pub fn run(config: &Config, control: &Control) -> Result<Outcome, Error> {
-    let addresses = config.target.resolve().map_err(|source| Error::Resolve {
+/// The target cannot be resolved.
+pub fn resolve(config: &Config) -> Result<Vec<SocketAddr>, Error> {
+    config.target.resolve().map_err(|source| Error::Resolve {
         host: config.target.host.clone(),
         source,
-    })?;
-    let (address, transmit, receive) = open_first(config, &addresses)?;
+    })
+}
+
+/// Runs a measurement to its end, or until `control` stops it, to the first of the `addresses`
+/// from [`resolve`] that there is a route to.
+///
+/// # Errors
+///
+/// The target cannot be reached, sockets or memory cannot be had, or not one packet could be sent.
+/// That nothing answers is no error here, see [`Outcome::silence`].
+pub fn run(config: &Config, addresses: &[SocketAddr], control: &Control) -> Result<Outcome, Error> {
+    let (address, transmit, receive) = open_first(config, addresses)?;
     let endpoints = Endpoints {
         address,
         source: transmit.source(),
     };
     let pause = pause(config, transmit.receive_buffer());
-    let measurement = Measurement::new(config.sessions, config.window, config.timeout_nanos());
+    let measurement = Measurement::new(config.sessions, config.window, config.timeout_nanos())
+        .map_err(Error::Memory)?;
     thread::sleep(SETTLE);
 
-    let reference = ClockReference::take();
-    let (events, noted) = mpsc::sync_channel(queue_len(config));
+    let (events, noted) = mpsc::sync_channel(config.queue);
     let (sent, received) = thread::scope(|scope| {
         let receiving = thread::Builder::new()
             .name("receiving".to_owned())
@@ -86,17 +94,9 @@ pub fn run(config: &Config, control: &Control) -> Result<Outcome, Error> {
             join(receiving.map_err(Error::Thread)?),
         ))
     })?;
-    let (measurement, receive) = received.map_err(Error::Receive)?;
+    let received = received.map_err(Error::Receive)?;
     refused_at_once(&sent, address)?;
-    let step = reference.step();
-    Ok(Outcome::new(
-        config,
-        endpoints,
-        &sent,
-        &measurement,
-        receive.trouble(),
-        step,
-    ))
+    Ok(Outcome::new(config, endpoints, &sent, &received))
 }
 
 /// The value of a thread; its panic goes on in this one.
@@ -147,14 +147,6 @@ fn refused_at_once(sent: &Sent, target: SocketAddr) -> Result<(), Error> {
     }
 }
 
-/// Room for the news of half a second, far more than the receiving thread is ever behind.
-fn queue_len(config: &Config) -> usize {
-    let half_a_second = config.pace.slots_before(Duration::from_millis(500));
-    usize::try_from(half_a_second)
-        .unwrap_or(usize::MAX)
-        .clamp(1 << 10, 1 << 22)
-}
-
 /// How long the receiving thread may pause with replies coming in: a quarter of the time in which
 /// they would fill the receive buffers, and not long enough to be noticed.
 fn pause(config: &Config, receive_buffer: usize) -> Duration {
@@ -169,28 +161,5 @@ fn pause(config: &Config, receive_buffer: usize) -> Duration {
         Duration::ZERO
     } else {
         pause
-    }
-}
-
-/// Our clock at a moment, to see later whether it was set since.
-struct ClockReference {
-    utc: wire::time::Utc,
-    monotonic: Instant,
-}
-
-impl ClockReference {
-    fn take() -> Self {
-        Self {
-            utc: SystemClock.utc(),
-            monotonic: Instant::now(),
-        }
-    }
-
-    /// How much further UTC has moved than monotonic time, in nanoseconds.
-    fn step(&self) -> i64 {
-        let monotonic = i64::try_from(self.monotonic.elapsed().as_nanos()).unwrap_or(i64::MAX);
-        (SystemClock.utc() - self.utc)
-            .nanos()
-            .saturating_sub(monotonic)
     }
 }

@@ -180,12 +180,7 @@ impl Schedule {
         self.end = self.end.saturating_add(skipped).min(self.end_max);
     }
 
-    /// Counts the slot handed out last as skipped: it came to nothing.
-    pub fn pass_over(&mut self) {
-        self.skipped += 1;
-    }
-
-    /// Number of slots in which nothing was sent.
+    /// Number of slots passed over because their time had passed.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -303,16 +298,6 @@ mod tests {
         }
         assert_eq!(schedule.step(micros(22_000)), Step::Done);
         assert_eq!((schedule.skipped(), schedule.left()), (3, 0));
-    }
-
-    #[test]
-    fn a_slot_that_came_to_nothing_is_skipped_and_not_replaced() {
-        let pace = Pace::from_rate(1000.0).unwrap();
-        let mut schedule = Schedule::new(pace, Limit::packets(1));
-        assert_eq!(schedule.step(micros(0)), Step::Send { slot: 0 });
-        schedule.pass_over();
-        assert_eq!(schedule.step(micros(1000)), Step::Done);
-        assert_eq!(schedule.skipped(), 1);
     }
 
     #[test]

@@ -35,8 +35,10 @@ pub enum Event {
 /// What the sending thread did.
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// Slots skipped because their time had passed, or because the way out was full.
+    /// Slots skipped because their time had passed.
     pub skipped: u64,
+    /// Probes not sent because the socket, or the queue to the receiving thread, was full.
+    pub congested: u64,
     /// Probes the system refused to send.
     pub refused: u64,
     /// Why it refused the first one.
@@ -164,7 +166,7 @@ impl<X: Transmit, T: Timer, C: Clock> Sending<'_, X, T, C> {
             Err(TrySendError::Full(_)) => {
                 // The receiving thread has not run for long; a probe it does not know of could
                 // not be measured.
-                self.schedule.pass_over();
+                sent.congested += 1;
                 return false;
             }
             Err(TrySendError::Disconnected(_)) => {
@@ -176,11 +178,11 @@ impl<X: Transmit, T: Timer, C: Clock> Sending<'_, X, T, C> {
         let Err(error) = self.transmit.send(session, octets) else {
             return true;
         };
-        // There is always room for this: the receiver being gone is the only other failure, and
-        // then nobody counts.
+        // Waits for room: left out, the probe would count as sent and lost. It fails only when the
+        // receiving thread is gone, and then nobody counts.
         let _ = self.events.send(Event::NotSent { session });
         match error {
-            SendError::Full => self.schedule.pass_over(),
+            SendError::Full => sent.congested += 1,
             SendError::Refused(error) => {
                 sent.refused += 1;
                 sent.refusal.get_or_insert(error);

@@ -5,6 +5,8 @@
 //! arithmetic on them never wraps. A ring of fixed size remembers the last probes; a reply to an
 //! older one cannot be told from garbage any more.
 
+use std::collections::TryReserveError;
+
 use wire::time::{Nanos, NtpTimestamp, Utc};
 
 /// A sequence number extended to 64 bits: its low 32 bits are the number on the wire.
@@ -12,7 +14,7 @@ pub type ProbeNumber = u64;
 
 /// The remembered probes of one session, with their state.
 ///
-/// One slot takes 24 octets.
+/// One probe takes 24 octets.
 #[derive(Debug)]
 pub struct Outstanding {
     slots: Box<[Probe]>,
@@ -22,20 +24,28 @@ pub struct Outstanding {
     waiting_from: ProbeNumber,
     /// Probes at or above `waiting_from` without a reply.
     awaited: u64,
+    /// Number of the probe that was next at the last [`Outstanding::mark`].
+    marked: ProbeNumber,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Probe {
     t1: Utc,
     state: State,
-    replicated: bool,
 }
+
+/// The memory of a run is mostly these.
+const _: () = assert!(size_of::<Probe>() == 24);
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     Awaited,
-    Received(Nanos),
-    Late,
+    Answered {
+        round_trip: Nanos,
+        on_time: bool,
+        /// There was a second reply.
+        replicated: bool,
+    },
 }
 
 /// What a valid reply is to its probe.
@@ -55,25 +65,28 @@ pub enum Answer {
 impl Outstanding {
     /// A ring that remembers `capacity` probes (rounded up to a power of two), the first of which
     /// will have sequence number `first`.
-    pub fn new(capacity: usize, first: u32) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory.
+    pub fn new(capacity: usize, first: u32) -> Result<Self, TryReserveError> {
         let unused = Probe {
             t1: Utc::from_nanos(0),
             state: State::Awaited,
-            replicated: false,
         };
+        let capacity = capacity.max(1).next_power_of_two();
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(capacity)?;
+        slots.resize(capacity, unused);
         let first = ProbeNumber::from(first);
-        Self {
-            slots: vec![unused; capacity.max(1).next_power_of_two()].into_boxed_slice(),
+        Ok(Self {
+            slots: slots.into_boxed_slice(),
             first,
             next: first,
             waiting_from: first,
             awaited: 0,
-        }
-    }
-
-    /// Number of probes remembered at most.
-    pub fn capacity(&self) -> usize {
-        self.slots.len()
+            marked: first,
+        })
     }
 
     /// Number of probes sent.
@@ -95,7 +108,6 @@ impl Outstanding {
         *self.slot_mut(self.next) = Probe {
             t1,
             state: State::Awaited,
-            replicated: false,
         };
         self.next += 1;
         self.awaited += 1;
@@ -138,15 +150,15 @@ impl Outstanding {
     ///
     /// `round_trip` is remembered when the reply is on time, see [`Outstanding::round_trip`].
     pub fn answer(&mut self, number: ProbeNumber, on_time: bool, round_trip: Nanos) -> Answer {
-        let probe = self.slot_mut(number);
-        if !matches!(probe.state, State::Awaited) {
-            let first = !std::mem::replace(&mut probe.replicated, true);
+        let state = &mut self.slot_mut(number).state;
+        if let State::Answered { replicated, .. } = state {
+            let first = !std::mem::replace(replicated, true);
             return Answer::Duplicate { first };
         }
-        probe.state = if on_time {
-            State::Received(round_trip)
-        } else {
-            State::Late
+        *state = State::Answered {
+            round_trip,
+            on_time,
+            replicated: false,
         };
         if number >= self.waiting_from {
             self.awaited -= 1;
@@ -168,14 +180,30 @@ impl Outstanding {
             return None;
         }
         match self.slot(number).state {
-            State::Received(round_trip) => Some(round_trip),
-            State::Awaited | State::Late => None,
+            State::Answered {
+                round_trip,
+                on_time: true,
+                ..
+            } => Some(round_trip),
+            State::Answered { .. } | State::Awaited => None,
         }
     }
 
     /// Gives up the probes sent before `limit`. A reply to one of them is still recognised.
     pub fn give_up_before(&mut self, limit: Utc) {
         while self.waiting_from < self.next && self.slot(self.waiting_from).t1 < limit {
+            self.stop_waiting_for(self.waiting_from);
+        }
+    }
+
+    /// Marks the probes sent so far.
+    pub fn mark(&mut self) {
+        self.marked = self.next;
+    }
+
+    /// Gives up the marked probes, whatever their T1.
+    pub fn give_up_marked(&mut self) {
+        while self.waiting_from < self.marked.min(self.next) {
             self.stop_waiting_for(self.waiting_from);
         }
     }

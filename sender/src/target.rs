@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 /// A host, by name or address, and the UDP port of its Session-Reflector.
@@ -29,6 +29,15 @@ pub enum TargetError {
     /// An address no single host answers from.
     #[error("{0} is not the address of one host")]
     NotUnicast(IpAddr),
+    /// A link-local address is one of many interfaces.
+    #[error("{0} is link-local and needs its interface: write {0}%INTERFACE, like {0}%eth0")]
+    NoScope(Ipv6Addr),
+}
+
+/// Whether no single host answers from this address.
+fn is_not_unicast(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    address.is_multicast() || address.is_unspecified() || broadcast
 }
 
 impl FromStr for Target {
@@ -49,11 +58,16 @@ impl FromStr for Target {
                 .filter(|&port| port != 0)
                 .ok_or_else(|| TargetError::Port(digits.to_owned()))?,
         };
-        if let Ok(address) = host.parse::<IpAddr>() {
-            let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-            if address.is_multicast() || address.is_unspecified() || broadcast {
-                return Err(TargetError::NotUnicast(address));
+        let (literal, scope) = match host.split_once('%') {
+            Some((literal, scope)) => (literal, Some(scope)),
+            None => (host, None),
+        };
+        match literal.parse::<IpAddr>() {
+            Ok(address) if is_not_unicast(address) => return Err(TargetError::NotUnicast(address)),
+            Ok(IpAddr::V6(v6)) if v6.is_unicast_link_local() && scope.is_none_or(str::is_empty) => {
+                return Err(TargetError::NoScope(v6));
             }
+            _ => {}
         }
         Ok(Self {
             host: host.to_owned(),
@@ -83,17 +97,24 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// The resolver does not know the name, or cannot be asked.
+    /// The resolver does not know the name, or cannot be asked, or no single host has the name.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let addresses: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the name has no address",
-            ));
-        }
-        Ok(addresses)
+        unicast((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
+}
+
+/// Those addresses that single hosts have, if there are any.
+fn unicast(mut addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+    let not_unicast = addresses.iter().find(|found| is_not_unicast(found.ip()));
+    let problem = not_unicast.map_or_else(
+        || "the name has no address".to_owned(),
+        |found| TargetError::NotUnicast(found.ip()).to_string(),
+    );
+    addresses.retain(|found| !is_not_unicast(found.ip()));
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, problem));
+    }
+    Ok(addresses)
 }
 
 impl fmt::Display for Target {
@@ -160,6 +181,25 @@ mod tests {
                 TargetError::NotUnicast(address.parse().unwrap())
             );
         }
+        let all_nodes = TargetError::NotUnicast("ff02::1".parse().unwrap());
+        assert_eq!(error("ff02::1%eth0"), all_nodes);
+        for text in ["fe80::1", "[fe80::1]:862", "fe80::1%"] {
+            let address = "fe80::1".parse().unwrap();
+            assert_eq!(error(text), TargetError::NoScope(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_must_stand_for_a_host() {
+        let host: SocketAddr = "192.0.2.1:862".parse().unwrap();
+        let group: SocketAddr = "224.0.0.1:862".parse().unwrap();
+        assert_eq!(unicast(vec![group, host]).unwrap(), [host]);
+        let error = |addresses| unicast(addresses).unwrap_err().to_string();
+        assert_eq!(
+            error(vec![group]),
+            "224.0.0.1 is not the address of one host"
+        );
+        assert_eq!(error(vec![]), "the name has no address");
     }
 
     #[test]

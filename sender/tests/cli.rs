@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "other test files use the rest")]
 mod common;
 
 use std::io::Read;
@@ -79,6 +80,14 @@ fn a_wrong_command_line_is_one_sentence_and_status_2() {
         ("a --size 65508", ["--size", "14 to 65507"]),
         ("a --sessions 0", ["--sessions", "1 to 1024"]),
         ("a --sessions 1025", ["--sessions", "1 to 1024"]),
+        (
+            "a --sessions -1",
+            ["--sessions", "-1 is not within 1 to 1024"],
+        ),
+        ("fe80::1", ["TARGET", "write fe80::1%INTERFACE"]),
+        ("ff02::1%lo", ["TARGET", "one host"]),
+        ("a --source 224.0.0.1", ["--source", "one host"]),
+        ("a --source fe80::1%lo", ["--source", "write fe80::1 alone"]),
         ("a --timeout 0s", ["--timeout", "above zero"]),
         ("a --timeout 2h", ["--timeout", "1h"]),
         (
@@ -106,6 +115,7 @@ fn a_run_that_cannot_start_is_one_sentence_and_status_1() {
     // A label longer than DNS allows fails without a query.
     let name = "x".repeat(70);
     fails(&name, 1, &["cannot resolve", &name]);
+    fails("::1 --source fe80::1", 1, &["--source fe80::1", "%eth0"]);
     // Documentation addresses are no addresses of any host.
     fails(
         "127.0.0.1 --source 192.0.2.1",
@@ -121,6 +131,39 @@ fn a_run_that_cannot_start_is_one_sentence_and_status_1() {
     let port = taken.local_addr().unwrap().port();
     let line = format!("127.0.0.1 --source 127.0.0.1 --source-port {port}");
     fails(&line, 1, &["in use", "--source-port"]);
+}
+
+#[test]
+fn a_newline_in_a_name_or_path_does_not_break_the_sentence() {
+    let name = "\n".repeat(2) + &"x".repeat(70);
+    for (target, json, shown) in [
+        (name.as_str(), "-", "cannot resolve '\\n\\nxxx"),
+        ("127.0.0.1", "no/such\nfolder/x", "'no/such\\nfolder/x'"),
+    ] {
+        let output = sender("").args([target, "--json", json]).output().unwrap();
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(message.contains(shown), "{message}");
+    }
+}
+
+#[test]
+fn too_little_memory_is_one_sentence() {
+    // A million packets/s for 30 s are 33 million to remember, of 40 octets each.
+    let sender = env!("CARGO_BIN_EXE_sender");
+    let line = "127.0.0.1:9 --rate 1000000 --count 100000000 --timeout 20s";
+    let output = Command::new("sh")
+        .args(["-c", &format!("ulimit -v 600000 && exec '{sender}' {line}")])
+        .output()
+        .unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.starts_with("sender: not enough memory"),
+        "{message}"
+    );
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[test]
@@ -198,6 +241,15 @@ fn json_in_a_file_leaves_the_table_where_it_is() {
 }
 
 #[test]
+fn a_failed_run_leaves_no_json_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("result.json");
+    let line = format!("{} --json {}", "x".repeat(70), path.display());
+    fails(&line, 1, &["cannot resolve"]);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn quiet_prints_nothing_but_json() {
     let (_reflector, output) = good_run("--quiet");
     assert_eq!(output.status.code(), Some(0));
@@ -225,7 +277,12 @@ fn no_reply_is_status_1_with_the_reason_after_the_report() {
     drop(reflector);
     let closed = output(&format!("{address} --count 3 --rate 100 --timeout 200ms"));
     assert_eq!(closed.status.code(), Some(1));
-    assert!(text(&closed.stdout).contains(" ICMP errors: port unreachable"));
+    let table = text(&closed.stdout);
+    assert!(table.contains(" ICMP errors: port unreachable"), "{table}");
+    assert!(
+        !table.contains("RTT") && !table.contains("replies received"),
+        "{table}"
+    );
     let message = text(&closed.stderr);
     assert_eq!(message.lines().count(), 1);
     assert!(
@@ -256,6 +313,28 @@ fn an_interrupted_run_prints_its_report() {
 }
 
 #[test]
+fn a_run_told_twice_to_stop_says_how_long_it_waited() {
+    let reflector = Reflector::start(|_| Fate::Drop);
+    let line = format!("{} --count 1 --timeout 1h", reflector.address);
+    let child = sender(&line)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("the probe", || reflector.count() == 1);
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    kill(pid, Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("1 packet sent, none answered before the run was stopped"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_full_disk_is_one_sentence() {
     let (_reflector, output) = good_run("--quiet --json /dev/full");
     assert_eq!(output.status.code(), Some(1));
@@ -270,7 +349,10 @@ fn a_full_disk_is_one_sentence() {
 #[test]
 fn a_broken_pipe_is_one_sentence() {
     let reflector = Reflector::start(|_| Fate::Reply);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("result.json");
     let mut child = sender(&format!("{} --count 5 --rate 100", reflector.address))
+        .args(["--json".as_ref(), path.as_os_str()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -284,6 +366,8 @@ fn a_broken_pipe_is_one_sentence() {
         .read_to_string(&mut message)
         .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
+    let json: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(json["received"], 5, "the other report is whole");
     assert!(
         message.starts_with("sender: cannot write the report: Broken pipe"),
         "{message}"

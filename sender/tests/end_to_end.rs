@@ -8,13 +8,12 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Fate, Reflector, Style, wait_until};
+use common::{Fate, Reflector, Style, has_ipv6, run, wait_until};
 use sender::args;
 use sender::config::Config;
 use sender::control::Control;
 use sender::error::Error;
 use sender::outcome::{Outcome, Silence};
-use sender::run::run;
 use sender::transport::{IcmpKind, OpenError};
 use sender::warning::Warning;
 
@@ -157,6 +156,30 @@ fn a_late_reply_is_late_and_lost() {
 }
 
 #[test]
+fn replies_long_after_a_short_timeout_are_late_and_not_invalid() {
+    let reflector = Reflector::start(|_| Fate::HoldFor(Duration::from_millis(100)));
+    let outcome = measure(reflector.address, "--count 2000 --rate 5000 --timeout 10ms");
+    let counts = outcome.counts;
+    assert_eq!((counts.received, counts.invalid), (0, 0), "{counts:?}");
+    assert!(counts.late >= 100, "{counts:?}");
+    let (late, timeout) = (counts.late, Duration::from_millis(10));
+    assert_eq!(outcome.silence(), Some(Silence::Late { late, timeout }));
+}
+
+#[test]
+fn duplicates_of_the_last_reply_are_waited_for() {
+    // The first reply takes 150 ms, so there are 300 ms for the copy of the last one.
+    let reflector = Reflector::start(|sequence| match sequence {
+        0 => Fate::HoldFor(Duration::from_millis(150)),
+        1 => Fate::ReplyAndAgainAfter(Duration::from_millis(50)),
+        _ => Fate::Reply,
+    });
+    let outcome = measure(reflector.address, "--count 2 --rate 5");
+    let counts = outcome.counts;
+    assert_eq!((counts.received, counts.duplicates), (2, 1));
+}
+
+#[test]
 fn corrupt_replies_are_invalid_and_lost() {
     let reflector = Reflector::start(|sequence| match sequence {
         7 => Fate::Corrupt { octet: 24 }, // Sender Sequence Number
@@ -260,8 +283,7 @@ fn a_residence_below_zero_is_noted_and_not_clamped() {
 
 #[test]
 fn ipv6_works_like_ipv4() {
-    if std::net::UdpSocket::bind("[::1]:0").is_err() {
-        println!("skipped: this host has no IPv6 loopback");
+    if !has_ipv6() {
         return;
     }
     let reflector = Reflector::start_as(Style::Ntp(0x8001), "[::1]:0", |sequence| match sequence {
@@ -360,7 +382,12 @@ fn a_run_told_twice_to_stop_waits_for_nothing() {
         wait_until("ten probes", || reflector.count() >= 10);
         control.stop_waiting();
         // With a timeout of an hour, coming back at all is the proof.
-        assert_eq!(running.join().unwrap().counts.received, 0);
+        let outcome = running.join().unwrap();
+        assert!(
+            matches!(outcome.silence(), Some(Silence::Stopped { sent: 10.., .. })),
+            "{:?}",
+            outcome.silence()
+        );
     });
 }
 

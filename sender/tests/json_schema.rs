@@ -6,16 +6,17 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[expect(dead_code, reason = "other test files use the rest")]
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Fate, Reflector, Style};
+use common::{Fate, Reflector, Style, run};
 use sender::args;
 use sender::config::Config;
 use sender::control::Control;
 use sender::report::json;
-use sender::run::run;
+use sender::warning::Warning;
 use serde_json::Value;
 
 type Keys = BTreeSet<String>;
@@ -93,6 +94,41 @@ fn a_run_with_replies_has_the_documented_keys() {
         assert_eq!(keys(entry), *warning);
         assert!(codes.contains(entry["code"].as_str().unwrap()), "{entry}");
     }
+}
+
+#[test]
+fn every_warning_is_documented_and_no_other() {
+    let documented = &documented()["warnings"][1];
+    let codes: Keys = Warning::CODES.into_iter().map(str::to_owned).collect();
+    assert_eq!(*documented, codes);
+}
+
+#[test]
+fn the_counts_add_up_as_documented() {
+    let json = emitted(Style::Ntp(1), |sequence| match sequence {
+        0 => Fate::Drop,
+        1 => Fate::Copies(3),
+        2 => Fate::Cut { len: 20 },
+        3 => Fate::HoldUntil { until: 5 },
+        _ => Fate::Reply,
+    });
+    let figure = |name: &str| json[name].as_u64().unwrap();
+    assert_eq!(
+        (figure("received"), figure("duplicates"), figure("invalid")),
+        (8, 2, 1)
+    );
+    assert_eq!(figure("sent"), figure("received") + figure("lost"));
+    assert!(figure("late") <= figure("lost"));
+    assert!(figure("replicated") <= figure("duplicates"));
+    let asked = figure("sent") + figure("congested") + figure("refused") + figure("not_reached");
+    assert_eq!(asked, 10, "--count");
+    let t4 = &json["t4"];
+    let stamped =
+        t4["kernel_replies"].as_u64().unwrap() + t4["user_space_replies"].as_u64().unwrap();
+    assert_eq!(stamped, figure("received"));
+    assert_eq!(json["rtt_ns"]["count"], json["received"]);
+    assert_eq!(json["duplication_ratio"], 0.25);
+    assert_eq!(json["replicated_ratio"], 0.125);
 }
 
 #[test]

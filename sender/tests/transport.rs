@@ -3,12 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "other test files use the rest")]
+mod common;
+
 use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use clock::{Clock, SystemClock};
+use common::has_ipv6;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
@@ -64,14 +68,6 @@ fn take_now(receive: &mut SocketReceive, wait: Duration, taken: &mut Vec<Taken>)
         .unwrap()
 }
 
-fn has_ipv6() -> bool {
-    let ipv6 = UdpSocket::bind("[::1]:0").is_ok();
-    if !ipv6 {
-        println!("skipped: this host has no IPv6 loopback");
-    }
-    ipv6
-}
-
 /// TTL or hop limit of the next datagram.
 fn ttl(socket: &UdpSocket) -> i32 {
     let mut octets = [0u8; 64];
@@ -111,13 +107,12 @@ fn every_reply_of_a_batch_has_its_own_kernel_timestamp() {
     transmit.send(0, &[0; 14]).unwrap();
     let mut buffer = [0; 64];
     let (_, source) = peer.recv_from(&mut buffer).unwrap();
-    // Until the kernel has switched timestamps on, it takes them when a datagram is fetched, see
-    // SETTLE in run.rs.
+    // Until the kernel has switched timestamps on, they are taken in user space, see SETTLE in
+    // run.rs.
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         peer.send_to(&[0; 50], source).unwrap();
-        let sent = SystemClock.utc();
-        if take(&mut receive, 1)[0].reception.t4 <= sent {
+        if take(&mut receive, 1)[0].reception.source == T4Source::Kernel {
             break;
         }
         assert!(Instant::now() < deadline, "timestamps stay off");

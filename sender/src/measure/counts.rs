@@ -39,7 +39,7 @@ impl Counts {
     }
 
     /// Extra copies per answered probe (RFC 5560); `None` when nothing was answered.
-    pub fn duplication_fraction(&self) -> Option<f64> {
+    pub fn duplication_ratio(&self) -> Option<f64> {
         ratio(self.duplicates, self.answered())
     }
 
@@ -67,7 +67,7 @@ mod tests {
         let none = Counts::default();
         assert_eq!(none.loss_ratio(), None);
         assert_eq!(none.reordered_ratio(), None);
-        assert_eq!(none.duplication_fraction(), None);
+        assert_eq!(none.duplication_ratio(), None);
         assert_eq!(none.replicated_ratio(), None);
     }
 

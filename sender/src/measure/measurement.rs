@@ -1,5 +1,7 @@
 //! Everything a run measures, fed with probes sent and replies received.
 
+use std::collections::TryReserveError;
+
 use wire::error_estimate::ErrorEstimate;
 use wire::time::{Nanos, NtpTimestamp, TimestampFormat, Utc};
 
@@ -105,15 +107,23 @@ pub enum Verdict {
 impl Measurement {
     /// A measurement of `sessions` sessions, each of which remembers `window` probes. A reply
     /// that arrives more than `timeout` after T1 is late.
-    pub fn new(sessions: usize, window: usize, timeout: Nanos) -> Self {
-        let session = || Session {
-            outstanding: Outstanding::new(window, 0),
-            reordering: Reordering::new(window),
-            jitter: Jitter::default(),
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory.
+    pub fn new(sessions: usize, window: usize, timeout: Nanos) -> Result<Self, TryReserveError> {
+        let session = || {
+            Ok(Session {
+                outstanding: Outstanding::new(window, 0)?,
+                reordering: Reordering::new(window)?,
+                jitter: Jitter::default(),
+            })
         };
-        Self {
+        Ok(Self {
             timeout,
-            sessions: std::iter::repeat_with(session).take(sessions).collect(),
+            sessions: std::iter::repeat_with(session)
+                .take(sessions)
+                .collect::<Result<_, TryReserveError>>()?,
             counts: Counts::default(),
             round_trip: Distribution::default(),
             forward: Distribution::default(),
@@ -121,7 +131,7 @@ impl Measurement {
             residence: Distribution::default(),
             ipdv: Distribution::default(),
             peer: Peer::default(),
-        }
+        })
     }
 
     /// Counts a probe of `session` about to be sent with timestamp `t1`. Sequence numbers are
@@ -220,6 +230,21 @@ impl Measurement {
         }
     }
 
+    /// Marks the probes sent so far, for [`Measurement::give_up_marked`].
+    pub fn mark(&mut self) {
+        for session in &mut self.sessions {
+            session.outstanding.mark();
+        }
+    }
+
+    /// Stops waiting for the marked probes, whatever their T1. For when our clock was set, and T1
+    /// does not tell any more how long ago that was.
+    pub fn give_up_marked(&mut self) {
+        for session in &mut self.sessions {
+            session.outstanding.give_up_marked();
+        }
+    }
+
     /// Number of probes that are neither answered nor given up.
     pub fn awaited(&self) -> u64 {
         self.sessions
@@ -265,14 +290,10 @@ impl Peer {
             ReplyStamps::EchoOnly => self.echo_only += 1,
             ReplyStamps::Stamped(_, error) => self.observe_error(error),
         }
-        if delays
-            .split
-            .is_some_and(|split| split.residence < Nanos::ZERO)
-        {
-            self.residence_negative += 1;
-        }
-        if delays.round_trip < Nanos::ZERO {
-            self.round_trip_negative += 1;
+        // Without T2 and T3, a negative round trip is a step of our own clock.
+        if let Some(split) = delays.split {
+            self.residence_negative += u64::from(split.residence < Nanos::ZERO);
+            self.round_trip_negative += u64::from(delays.round_trip < Nanos::ZERO);
         }
     }
 
@@ -313,7 +334,7 @@ mod tests {
 
     /// One session, timeout 1000 ns, probes sent at 0, 100, 200…
     fn measurement(probes: i64) -> Measurement {
-        let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(1000));
+        let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(1000)).unwrap();
         for i in 0..probes {
             measurement.sent(0, Utc::from_nanos(100 * i));
         }
@@ -377,7 +398,7 @@ mod tests {
 
     #[test]
     fn jitter_is_the_mean_over_sessions_with_two_replies() {
-        let mut m = Measurement::new(3, 8, Nanos::from_nanos(1000));
+        let mut m = Measurement::new(3, 8, Nanos::from_nanos(1000)).unwrap();
         for session in 0..3 {
             m.sent(session, Utc::from_nanos(0));
             m.sent(session, Utc::from_nanos(0));
@@ -407,6 +428,15 @@ mod tests {
         assert_eq!(m.find(7, 0, NtpTimestamp::from_bits(0)), None);
         assert_eq!(m.reply(7, 0, reception(1), ReplyStamps::EchoOnly), None);
         assert_eq!(m.counts().sent, 1);
+    }
+
+    #[test]
+    fn a_negative_round_trip_without_t2_and_t3_is_not_the_reflectors() {
+        let mut m = measurement(1);
+        m.reply(0, 0, reception(-50), ReplyStamps::EchoOnly)
+            .unwrap();
+        assert_eq!(m.round_trip.summary().unwrap().min.nanos(), -50);
+        assert_eq!(m.peer().round_trip_negative, 0);
     }
 
     #[test]

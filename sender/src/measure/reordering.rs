@@ -1,6 +1,6 @@
 //! Packet reordering (RFC 4737 section 3.3) and its extent (section 4.2).
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
 
 /// Judges first copies of one session in arrival order.
 ///
@@ -38,13 +38,20 @@ pub enum Arrival {
 
 impl Reordering {
     /// A judge that remembers the last `memory` (at least 1) in-order arrivals for extents.
-    pub fn new(memory: usize) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory.
+    pub fn new(memory: usize) -> Result<Self, TryReserveError> {
+        let memory = memory.max(1);
+        let mut in_order = VecDeque::new();
+        in_order.try_reserve_exact(memory)?;
+        Ok(Self {
             next_expected: None,
             arrivals: 0,
-            in_order: VecDeque::new(),
-            memory: memory.max(1),
-        }
+            in_order,
+            memory,
+        })
     }
 
     /// Takes the number of the next first copy to arrive.
@@ -79,12 +86,12 @@ mod tests {
 
     #[test]
     fn the_first_arrival_is_in_order_whatever_its_number() {
-        assert_eq!(Reordering::new(8).arrive(7), Arrival::InOrder);
+        assert_eq!(Reordering::new(8).unwrap().arrive(7), Arrival::InOrder);
     }
 
     #[test]
     fn a_forgotten_arrival_leaves_a_lower_bound() {
-        let mut judge = Reordering::new(2);
+        let mut judge = Reordering::new(2).unwrap();
         for number in [1, 2, 3, 4, 5] {
             assert_eq!(judge.arrive(number), Arrival::InOrder);
         }
@@ -98,7 +105,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_the_definition(numbers in Just((0..60u64).collect::<Vec<_>>()).prop_shuffle()) {
-            let mut judge = Reordering::new(64);
+            let mut judge = Reordering::new(64).unwrap();
             for (i, &number) in numbers.iter().enumerate() {
                 let expected = match numbers[..i].iter().position(|&earlier| earlier > number) {
                     Some(j) => Arrival::Reordered { extent: (i - j) as u64 },

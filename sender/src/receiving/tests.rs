@@ -103,14 +103,14 @@ fn receive(probes: u32, datagrams: Vec<(usize, Vec<u8>, Reception)>) -> (Measure
     let receiving = Receiving {
         receive: FakeReceive(datagrams.into()),
         events: noted,
-        measurement: Measurement::new(1, 64, Nanos::from_nanos(10_000_000)),
+        measurement: Measurement::new(1, 64, Nanos::from_nanos(10_000_000)).unwrap(),
         clock: FakeClock(T1),
         control: &control,
         size: SIZE,
         timeout: Duration::from_millis(10),
         pause: Duration::ZERO,
     };
-    let (measurement, _) = receiving.run().unwrap();
+    let Received { measurement, .. } = receiving.run().unwrap();
     (measurement, control)
 }
 
@@ -140,6 +140,33 @@ fn ends_after_the_timeout_when_replies_are_missing() {
 }
 
 #[test]
+fn probes_are_given_up_by_monotonic_time_when_the_clock_is_set() {
+    const HOUR: i64 = 3_600_000_000_000;
+    for step in [HOUR, -HOUR] {
+        let timeout = Duration::from_millis(10);
+        let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(10_000_000)).unwrap();
+        let mut giving_up = GivingUp::new(timeout);
+        let mut awaited_after = |millis: u32, step: i64, measurement: &mut Measurement| {
+            let reading = Reading {
+                utc: t1(millis) + Nanos::from_nanos(step),
+                monotonic: Duration::from_millis(millis.into()),
+            };
+            giving_up.tick(reading, measurement);
+            measurement.awaited()
+        };
+        measurement.sent(0, t1(0));
+        assert_eq!(awaited_after(0, 0, &mut measurement), 1);
+        measurement.sent(0, t1(1));
+        assert_eq!(awaited_after(2, step, &mut measurement), 2, "{step}");
+        measurement.sent(0, t1(3) + Nanos::from_nanos(step));
+        assert_eq!(awaited_after(12, step, &mut measurement), 3, "{step}");
+        assert_eq!(awaited_after(13, step, &mut measurement), 1, "{step}");
+        assert_eq!(awaited_after(14, step, &mut measurement), 0, "{step}");
+        assert_eq!(giving_up.steps.total(), Nanos::from_nanos(HOUR));
+    }
+}
+
+#[test]
 fn a_probe_that_did_not_leave_is_not_counted() {
     let control = Control::default();
     let (events, noted) = mpsc::sync_channel(1000);
@@ -154,14 +181,14 @@ fn a_probe_that_did_not_leave_is_not_counted() {
     let receiving = Receiving {
         receive: FakeReceive(vec![arrival(0, reply(0), 5_000)].into()),
         events: noted,
-        measurement: Measurement::new(1, 64, Nanos::from_nanos(10_000_000)),
+        measurement: Measurement::new(1, 64, Nanos::from_nanos(10_000_000)).unwrap(),
         clock: FakeClock(T1),
         control: &control,
         size: SIZE,
         timeout: Duration::from_millis(10),
         pause: Duration::ZERO,
     };
-    let (measurement, _) = receiving.run().unwrap();
+    let Received { measurement, .. } = receiving.run().unwrap();
     assert_eq!(
         (measurement.counts().sent, measurement.counts().invalid),
         (0, 1)
@@ -219,7 +246,7 @@ proptest! {
             ),
         ],
     ) {
-        let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(10_000_000));
+        let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(10_000_000)).unwrap();
         for number in 0..3 {
             measurement.sent(0, t1(number));
         }

@@ -17,8 +17,13 @@ pub fn render(outcome: &Outcome) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}", headline(outcome));
     let _ = writeln!(text, "\n{}", counts(outcome));
-    let _ = writeln!(text, "\n{}", delays(outcome));
-    let _ = writeln!(text, "\n{}", facts(outcome));
+    // Without a reply there is nothing to say of delays and clocks.
+    if outcome.counts.received > 0 {
+        let _ = writeln!(text, "\n{}", delays(outcome));
+        let _ = writeln!(text, "\n{}", facts(outcome));
+    } else {
+        let _ = writeln!(text, "\nrate  {}", rate(outcome));
+    }
     if !outcome.warnings.is_empty() {
         let _ = writeln!(text);
     }
@@ -159,17 +164,7 @@ fn facts(outcome: &Outcome) -> String {
             None => "- (RFC 3550, needs two replies)".to_owned(),
         },
     );
-    let achieved = outcome
-        .rate_achieved
-        .map_or_else(|| "-".to_owned(), units::rate);
-    let seconds = outcome.duration.as_secs_f64();
-    row(
-        "rate",
-        format!(
-            "{} asked, {achieved} achieved, {seconds:.3} s",
-            units::rate(outcome.rate_asked)
-        ),
-    );
+    row("rate", rate(outcome));
     row(
         "T4",
         format!(
@@ -190,6 +185,15 @@ fn facts(outcome: &Outcome) -> String {
     let mut table = rows.build();
     table.with(Style::empty()).with(Padding::new(0, 2, 0, 0));
     trim_lines(&table.to_string())
+}
+
+fn rate(outcome: &Outcome) -> String {
+    let asked = units::rate(outcome.rate_asked);
+    let achieved = outcome
+        .rate_achieved
+        .map_or_else(|| "-".to_owned(), units::rate);
+    let seconds = outcome.duration.as_secs_f64();
+    format!("{asked} asked, {achieved} achieved, {seconds:.3} s")
 }
 
 /// What a side says of its clock: the S bit and the error of its Error Estimate.
@@ -258,6 +262,21 @@ clock here   synchronised, error up to 250.0 µs
 clock there  synchronised, error up to 1.007 ms
 ";
         assert_eq!(render(&sample()), expected);
+    }
+
+    #[test]
+    fn a_run_without_replies_has_no_delays_to_show() {
+        let mut outcome = sample();
+        outcome.counts.received = 0;
+        outcome
+            .warnings
+            .push(crate::warning::Warning::Skipped { slots: 1 });
+        let text = render(&outcome);
+        let (_, rest) = text.split_once("skipped      0\n").unwrap();
+        assert!(
+            rest.starts_with("\nrate  1 000/s asked, 1 000/s achieved, 0.003 s\n\nwarning: "),
+            "{text}"
+        );
     }
 
     #[test]

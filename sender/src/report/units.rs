@@ -4,6 +4,8 @@
 /// significant digits: `843 ns`, `12.35 µs`, `1.204 ms`, `-37.00 s`.
 pub fn time(nanos: f64) -> String {
     const UNITS: [(&str, f64); 4] = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
+    // What rounds to zero has no sign.
+    let nanos = if nanos.abs() < 0.05 { 0.0 } else { nanos };
     let magnitude = nanos.abs();
     let largest_that_fits = UNITS
         .into_iter()
@@ -59,12 +61,19 @@ pub fn rate(per_second: f64) -> String {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "positive, and at most 10^7 packets/s"
+            reason = "1000 or more here, and `as` saturates"
         )]
         let whole = per_second.round() as u64;
         format!("{}/s", count(whole))
     } else {
-        format!("{}/s", trim(format!("{per_second:.3}")))
+        // Three decimals, and more where those would not show four digits.
+        let mut decimals = 3;
+        let mut leading = per_second;
+        while leading > 0.0 && leading < 1.0 {
+            leading *= 10.0;
+            decimals += 1;
+        }
+        format!("{}/s", trim(format!("{per_second:.decimals$}")))
     }
 }
 
@@ -87,6 +96,9 @@ mod tests {
             (843.0, "843 ns"),
             (843.25, "843.2 ns"),
             (-1.0, "-1 ns"),
+            (-0.0, "0 ns"),
+            (-0.04, "0 ns"),
+            (-0.06, "-0.1 ns"),
             (1_000.0, "1.000 µs"),
             (12_345.6, "12.35 µs"),
             (999_949.0, "999.9 µs"),
@@ -137,7 +149,11 @@ mod tests {
     #[test]
     fn rates_show_what_is_significant() {
         for (per_second, text) in [
+            (0.0, "0/s"),
+            (1.0 / 3600.0, "0.0002778/s"),
+            (0.000_001, "0.000001/s"),
             (0.1, "0.1/s"),
+            (0.333_333_3, "0.3333/s"),
             (10.0, "10/s"),
             (33.333_333, "33.333/s"),
             (9_999.8, "10 000/s"),

@@ -140,7 +140,12 @@ fn announces_each_probe_with_the_t1_it_carries() {
     let scene = Scene::default();
     let (sent, events) = scene.play();
     assert_eq!(
-        (sent.probes, sent.skipped, sent.refused, sent.not_reached),
+        (
+            sent.probes,
+            sent.skipped + sent.congested,
+            sent.refused,
+            sent.not_reached
+        ),
         (10, 0, 0, 0)
     );
     let stamps: Vec<_> = events
@@ -187,7 +192,10 @@ fn a_probe_that_does_not_leave_is_taken_back_and_its_number_used_again() {
         .borrow_mut()
         .extend([None, Some(SendError::Full), Some(refused())]);
     let (sent, events) = scene.play();
-    assert_eq!((sent.probes, sent.skipped, sent.refused), (8, 1, 1));
+    assert_eq!(
+        (sent.probes, sent.skipped, sent.congested, sent.refused),
+        (8, 0, 1, 1)
+    );
     assert_eq!(
         sent.refusal.unwrap().kind(),
         io::ErrorKind::PermissionDenied
@@ -222,7 +230,7 @@ fn sends_nothing_the_receiving_thread_has_no_room_to_hear_of() {
         ..Scene::default()
     };
     let (sent, events) = scene.play();
-    assert_eq!((sent.probes, sent.skipped), (4, 6));
+    assert_eq!((sent.probes, sent.skipped, sent.congested), (4, 0, 6));
     assert_eq!(events.len(), 4);
     assert_eq!(scene.sequences().len(), 4);
 }

@@ -26,7 +26,7 @@ fn stamp(nanos: i64) -> NtpTimestamp {
 
 /// A ring with probes 0, 1, 2… sent at 10, 20, 30… ns.
 fn ring(capacity: usize, probes: i64) -> Outstanding {
-    let mut ring = Outstanding::new(capacity, 0);
+    let mut ring = Outstanding::new(capacity, 0).unwrap();
     for i in 1..=probes {
         ring.send(at(10 * i));
     }
@@ -44,10 +44,15 @@ fn finds_a_probe_by_number_and_timestamp() {
 
 #[test]
 fn an_empty_ring_finds_nothing() {
-    let ring = Outstanding::new(8, 0);
+    let ring = Outstanding::new(8, 0).unwrap();
     for sequence in [0, 1, 7, u32::MAX] {
         assert_eq!(ring.find(sequence, stamp(0)), None);
     }
+}
+
+#[test]
+fn too_many_probes_to_remember_are_an_error() {
+    assert!(Outstanding::new(1 << 62, 0).is_err());
 }
 
 #[test]
@@ -101,6 +106,23 @@ fn a_reply_to_a_given_up_probe_is_still_recognised() {
 }
 
 #[test]
+fn marked_probes_are_given_up_whatever_their_time() {
+    let mut ring = ring(8, 3);
+    ring.answer(1, true, NO_TIME);
+    ring.mark();
+    ring.send(at(-5));
+    ring.give_up_marked();
+    assert_eq!(ring.awaited(), 1, "the one sent since");
+    assert_eq!(ring.answer(0, false, NO_TIME), Answer::Late);
+    ring.mark();
+    ring.take_back();
+    ring.give_up_marked();
+    assert_eq!(ring.awaited(), 0);
+    ring.send(at(40));
+    assert_eq!(ring.awaited(), 1, "a number used again is awaited again");
+}
+
+#[test]
 fn a_number_taken_back_is_used_again() {
     let mut ring = ring(4, 2);
     ring.take_back();
@@ -124,7 +146,7 @@ fn taking_back_a_given_up_probe_keeps_the_count_right() {
 
 #[test]
 fn numbers_wrap_on_the_wire_but_not_here() {
-    let mut ring = Outstanding::new(8, u32::MAX - 1);
+    let mut ring = Outstanding::new(8, u32::MAX - 1).unwrap();
     for i in 0..4 {
         ring.send(at(i));
     }
@@ -186,7 +208,7 @@ proptest! {
         bits in 0u32..6,
     ) {
         let capacity = 1u64 << bits;
-        let mut ring = Outstanding::new(1 << bits, first);
+        let mut ring = Outstanding::new(1 << bits, first).unwrap();
         let mut model = Model::default();
         let first = u64::from(first);
         let mut next = first;

@@ -6,8 +6,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 use nix::libc::{sock_extended_err, sockaddr_in6};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
-use nix::sys::time::TimeSpec;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, Timestamps, recvmsg};
 
 /// What an ICMP error says of the way to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +116,7 @@ impl IcmpCounts {
 pub(super) fn drain(socket: RawFd, counts: &mut IcmpCounts) {
     // The queue also holds the head of the offending probe; nothing in it is needed.
     let mut octet = [0u8; 1];
-    let mut control = nix::cmsg_space!(sock_extended_err, sockaddr_in6, TimeSpec);
+    let mut control = nix::cmsg_space!(sock_extended_err, sockaddr_in6, Timestamps);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     loop {
         let mut slices = [IoSliceMut::new(&mut octet)];

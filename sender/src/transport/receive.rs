@@ -9,15 +9,17 @@ use std::time::Duration;
 use clock::{Clock, SystemClock};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, recvmmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, Timestamps, recvmmsg};
 use nix::sys::time::TimeSpec;
 use wire::time::Utc;
 
 use super::{Datagram, HEAD_MAX, Receive, Trouble, icmp};
 use crate::measure::{Reception, T4Source};
 
-/// Datagrams taken by one system call.
+/// Datagrams taken by one system call at most.
 const BATCH: usize = 32;
+/// Datagrams asked for at least. With room for a second, one call tells that there is only one.
+const ROOM_MIN: usize = 2;
 /// Batches taken from one socket before the next has its turn.
 const TURN: usize = 8;
 /// Sockets reported ready by one system call.
@@ -30,6 +32,8 @@ pub struct SocketReceive {
     epoll: Epoll,
     ready: Vec<EpollEvent>,
     heads: Box<[u8]>,
+    /// Datagrams asked for by the next system call: room for more than came last.
+    room: usize,
     /// The kernel's count of dropped datagrams per socket (`SO_RXQ_OVFL`), as last seen.
     drops_seen: Box<[u32]>,
     trouble: Trouble,
@@ -47,6 +51,7 @@ impl SocketReceive {
             epoll,
             ready: vec![EpollEvent::empty(); READY_MAX],
             heads: vec![0; BATCH * HEAD_MAX].into_boxed_slice(),
+            room: ROOM_MIN,
             trouble: Trouble::default(),
         })
     }
@@ -59,9 +64,12 @@ impl SocketReceive {
     ) -> io::Result<usize> {
         let mut taken = 0;
         for _ in 0..TURN {
+            let room = self.room;
             let batch = self.take_batch(session, take)?;
             taken += batch;
-            if batch < BATCH {
+            // Headers are made for each call, see below, and 32 of them for one datagram are many.
+            self.room = (2 * batch).clamp(ROOM_MIN, BATCH);
+            if batch < room {
                 break;
             }
         }
@@ -81,10 +89,11 @@ impl SocketReceive {
         // Made afresh each time: the kernel leaves in the headers how much control data it wrote,
         // and nix does not reset that, so a second use would have less room and lose timestamps.
         let mut headers =
-            MultiHeaders::<()>::preallocate(BATCH, Some(nix::cmsg_space!(TimeSpec, u32)));
+            MultiHeaders::<()>::preallocate(self.room, Some(nix::cmsg_space!(Timestamps, u32)));
         let mut slices: Vec<_> = self
             .heads
             .chunks_exact_mut(HEAD_MAX)
+            .take(self.room)
             .map(|head| [IoSliceMut::new(head)])
             .collect();
         // With MSG_TRUNC the length reported is that of the datagram, not of the part taken.
@@ -110,9 +119,9 @@ impl SocketReceive {
             };
             for control in message.cmsgs().into_iter().flatten() {
                 match control {
-                    ControlMessageOwned::ScmTimestampns(stamp) => {
+                    ControlMessageOwned::ScmTimestampsns(stamps) => {
                         reception = Reception {
-                            t4: utc(stamp),
+                            t4: utc(stamps.system),
                             source: T4Source::Kernel,
                         };
                     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{SendError, SocketReceive, Transmit};
@@ -70,6 +70,12 @@ pub enum OpenError {
         /// The target.
         target: SocketAddr,
     },
+    /// A link-local source address needs the target's interface.
+    #[error(
+        "--source {0} is link-local and reaches only a target written with its interface, like \
+         fe80::1%eth0"
+    )]
+    NoScope(Ipv6Addr),
     /// The process may not open enough sockets.
     #[error(
         "{sessions} sessions need more open files than the limit of {limit}; raise `ulimit -n` or lower --sessions"
@@ -154,7 +160,7 @@ impl Transmit for SocketTransmit {
             match socket.send(probe) {
                 Ok(_) => return Ok(()),
                 Err(error) if is_full(&error) => return Err(SendError::Full),
-                Err(_) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) if attempt < ATTEMPTS && is_news(&error) => attempt += 1,
                 Err(error) => return Err(SendError::Refused(error)),
             }
         }
@@ -163,6 +169,26 @@ impl Transmit for SocketTransmit {
 
 fn is_full(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(Errno::ENOBUFS as i32)
+}
+
+/// Whether this may be an ICMP error about an earlier probe (`icmp_err_convert` in net/ipv4/icmp.c,
+/// `tab_unreach` in net/ipv6/icmp.c) and not a refusal of this one.
+fn is_news(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(
+            Errno::ECONNREFUSED
+                | Errno::EHOSTUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::ENETUNREACH
+                | Errno::ENONET
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::EOPNOTSUPP
+                | Errno::EACCES
+                | Errno::EMSGSIZE
+        )
+    )
 }
 
 /// A socket of session `session`, ready for use.
@@ -216,7 +242,11 @@ fn set_ttl(socket: &Socket, target: SocketAddr) -> io::Result<()> {
 
 /// Asks for what comes along with replies: T4, ICMP errors, and the count of dropped ones.
 fn watch(socket: &Socket, target: SocketAddr) -> nix::Result<()> {
-    setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
+    // Not SO_TIMESTAMPNS: for a datagram that the kernel did not stamp, that one reports the time
+    // of the system call, and nothing tells the two apart. This one reports nothing then.
+    let software = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
+    setsockopt(socket, sockopt::Timestamping, &software)?;
     setsockopt(socket, sockopt::RxqOvfl, &1)?;
     if target.is_ipv4() {
         setsockopt(socket, sockopt::Ipv4RecvErr, &true)
@@ -253,6 +283,9 @@ fn bind(socket: &Socket, plan: &SocketPlan, session: usize) -> Result<(), OpenEr
     // A link-local source address means one on the interface of the target's scope.
     let address = match (plan.source.unwrap_or(any), plan.target) {
         (IpAddr::V6(v6), SocketAddr::V6(target)) => {
+            if v6.is_unicast_link_local() && target.scope_id() == 0 {
+                return Err(OpenError::NoScope(v6));
+            }
             std::net::SocketAddrV6::new(v6, port, 0, target.scope_id()).into()
         }
         (address, _) => SocketAddr::new(address, port),
@@ -283,4 +316,24 @@ fn raise_descriptor_limit(sessions: usize) -> Result<(), OpenError> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_network_may_have_said_is_tried_again() {
+        for (errno, news) in [
+            (Errno::ECONNREFUSED, true),
+            (Errno::EHOSTUNREACH, true),
+            (Errno::EMSGSIZE, true),
+            (Errno::EPERM, false),
+            (Errno::EINVAL, false),
+            (Errno::EDESTADDRREQ, false),
+        ] {
+            assert_eq!(is_news(&errno.into()), news, "{errno}");
+        }
+        assert!(!is_news(&ErrorKind::InvalidInput.into()));
+    }
 }

@@ -1,6 +1,5 @@
 //! A small UDP reflector on loopback that does to chosen probes what a network or a bad peer does.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
@@ -11,6 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clock::{Clock, SystemClock};
+use sender::config::Config;
+use sender::control::Control;
+use sender::error::Error;
+use sender::outcome::Outcome;
 use wire::error_estimate::ErrorEstimate;
 use wire::time::{NtpTimestamp, PtpTimestamp, Tai};
 use wire::twamp::{ReplyFields, Request, reply_len, write_reply, write_transmit};
@@ -28,6 +31,8 @@ pub enum Fate {
     HoldUntil { until: u32 },
     /// It is sent once this much time has passed since T1.
     HoldFor(Duration),
+    /// It is sent, and once more when this much time has passed since T1.
+    ReplyAndAgainAfter(Duration),
     /// It is sent with one octet inverted.
     Corrupt { octet: usize },
     /// Only its first octets are sent.
@@ -169,7 +174,8 @@ impl Worker {
             .or_default()
             .push(sequence);
         let payload = self.reply(buffer, len, sequence);
-        match fate(sequence) {
+        let fate = fate(sequence);
+        match fate {
             Fate::Reply => self.send(&payload, from),
             Fate::Drop => {}
             Fate::Copies(copies) => (0..copies).for_each(|_| self.send(&payload, from)),
@@ -180,7 +186,10 @@ impl Worker {
                     until: Until::Probe(until),
                 });
             }
-            Fate::HoldFor(time) => {
+            Fate::HoldFor(time) | Fate::ReplyAndAgainAfter(time) => {
+                if matches!(fate, Fate::ReplyAndAgainAfter(_)) {
+                    self.send(&payload, from);
+                }
                 let at = t1 + i64::try_from(time.as_nanos()).unwrap();
                 self.held.push(Held {
                     payload,
@@ -245,6 +254,20 @@ impl Worker {
         // The sender may be gone when the last replies are sent.
         let _ = self.socket.send_to(payload, to);
     }
+}
+
+/// A run from the look-up to the results.
+pub fn run(config: &Config, control: &Control) -> Result<Outcome, Error> {
+    sender::run::run(config, &sender::run::resolve(config)?, control)
+}
+
+/// Whether there is an IPv6 loopback; says so if not.
+pub fn has_ipv6() -> bool {
+    let ipv6 = UdpSocket::bind("[::1]:0").is_ok();
+    if !ipv6 {
+        testbed::privilege::skip("this host has no IPv6 loopback");
+    }
+    ipv6
 }
 
 /// Waits until `condition` holds; fails naming `what` after half a minute.
