@@ -19,6 +19,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{debug, info, warn};
 use wire::time::TimestampFormat;
+use xsk::Socket;
 
 use crate::addresses::{self, ChangeWatch};
 use crate::args::{Args, Poll, Queues};
@@ -76,6 +77,11 @@ impl Service {
         let stop = Stop::new().map_err(Error::system("creating an event descriptor"))?;
         let timescale = Arc::new(SharedTimescale::new(read_timescale()?));
 
+        // Asked first: without AF_XDP the program's socket map is refused, for no stated reason. What
+        // permissions are missing, loading the program says better.
+        if let Err(error @ xsk::Error::Unsupported) = Socket::probe() {
+            return Err(error.into());
+        }
         let program = program::attach(&interface, count, args.xdp_mode)?;
         let mut service = Self {
             args,

@@ -93,6 +93,14 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Whether this kernel has AF_XDP sockets and lets this process open one.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], [`Error::Permission`] or [`Error::Io`].
+    pub fn probe() -> Result<(), Error> {
+        unbound().map(drop)
+    }
+
     /// Registers the UMEM, maps the rings, fills the fill ring and binds.
     ///
     /// A queue whose previous socket is just being closed is waited for, up to a second. Locked
@@ -102,8 +110,7 @@ impl Socket {
     /// Every variant of [`Error`] but `NoHugePages`; the UMEM is freed then.
     pub fn open(config: &SocketConfig, umem: Umem) -> Result<(Socket, Queue), Error> {
         config.check()?;
-        let fd = sys::socket(libc::AF_XDP, libc::SOCK_RAW)
-            .map_err(|source| Error::from_io("open an AF_XDP socket", source))?;
+        let fd = unbound()?;
         register(fd.as_fd(), &umem)?;
         let mut queue = map_queue(fd.as_fd(), &config.ring_sizes(), umem)?;
         if let Some(busy_poll) = config.busy_poll {
@@ -198,6 +205,11 @@ fn sort_wake_error(error: io::Error) -> io::Result<Wake> {
         Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => Ok(Wake::Retry),
         _ => Err(error),
     }
+}
+
+fn unbound() -> Result<OwnedFd, Error> {
+    sys::socket(libc::AF_XDP, libc::SOCK_RAW)
+        .map_err(|source| Error::from_io("open an AF_XDP socket", source))
 }
 
 fn register(fd: BorrowedFd<'_>, umem: &Umem) -> Result<(), Error> {
