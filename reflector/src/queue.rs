@@ -87,30 +87,10 @@ impl QueueSummary {
     /// Descriptors in either direction that the other side could not use: a fault of the driver or
     /// of ours, never of a packet.
     pub fn nonsense(&self) -> u64 {
-        let Rejected {
-            rx_address,
-            rx_length,
-            rx_options,
-            completion_address,
-            tx_runt,
-            foreign,
-            cursor,
-        } = self.rejected;
         let by_kernel = self
             .statistics
             .map_or(0, |statistics| statistics.rx_invalid_descs);
-        [
-            rx_address,
-            rx_length,
-            rx_options,
-            completion_address,
-            tx_runt,
-            foreign,
-            cursor,
-            by_kernel,
-        ]
-        .iter()
-        .sum()
+        self.rejected.total() + by_kernel
     }
 }
 

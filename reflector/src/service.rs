@@ -1,8 +1,8 @@
 //! The reflector as a running thing: set up in order, watch over it, take it down.
 //!
 //! Set-up order matters. The program is attached first, because some drivers reset the link then;
-//! sockets are bound and workers started; listeners come last, once the link is up again, so that
-//! no packet is claimed before it can be answered.
+//! sockets are bound and workers started; listeners come last, so that no packet is claimed before it
+//! can be answered. `ready` waits for the link.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -55,7 +55,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Sets everything up but the listeners, which [`Self::run`] adds once the link is up.
+    /// Sets everything up but the listeners, which [`Self::run`] adds.
     ///
     /// # Errors
     ///
@@ -130,11 +130,7 @@ impl Service {
             self.program.set_socket(queue, handle.socket())?;
             info!(
                 "queue {queue}: {}, pinned to processor {cpu}",
-                if handle.is_zero_copy() {
-                    "zero-copy"
-                } else {
-                    "copy mode"
-                }
+                copy_mode(handle.is_zero_copy())
             );
             self.queues.push(handle);
         }
@@ -262,11 +258,7 @@ impl Service {
             self.queues.len(),
             if self.queues.len() == 1 { "" } else { "s" },
             self.program.mode().name(),
-            if self.queues.iter().all(QueueHandle::is_zero_copy) {
-                "zero-copy"
-            } else {
-                "copy mode"
-            },
+            copy_mode(self.queues.iter().all(QueueHandle::is_zero_copy)),
         );
         // Whoever waits for this line may have gone: no reason to stop answering.
         let _ = writeln!(std::io::stderr(), "{line}");
@@ -338,6 +330,10 @@ fn queue_count(asked: Queues, interface: &Interface) -> Result<u32, Error> {
         );
     }
     Ok(count)
+}
+
+const fn copy_mode(zero_copy: bool) -> &'static str {
+    if zero_copy { "zero-copy" } else { "copy mode" }
 }
 
 fn has_repeats(cpus: &[usize]) -> bool {

@@ -12,7 +12,7 @@ use crate::stop::Stop;
 
 /// An adaptive worker spins while packets come closer together than this on average, and for this
 /// long after the last one. At wider gaps spinning would burn a processor and still end in a sleep
-/// before the next packet: a wake-up costs some 10 µs, so at 20 000 packets/s it no longer pays.
+/// before the next packet. A wake-up costs tens of microseconds, so it is denser traffic that gains.
 const SPIN: Duration = Duration::from_micros(50);
 
 /// A pause counts as no longer than this, so that a burst after it is recognised soon.

@@ -10,10 +10,11 @@ use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
 
 use assert_cmd::cargo::CommandCargoExt as _;
-use common::{Fate, Reflector, wait_until};
+use common::{Fate, Reflector};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use testbed::{DEFAULT_TIMEOUT, wait_until};
 
 fn sender(line: &str) -> Command {
     let mut command = Command::cargo_bin("sender").unwrap();
@@ -300,7 +301,7 @@ fn an_interrupted_run_prints_its_report() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        wait_until("five probes", || reflector.count() >= 5);
+        wait_until("five probes", DEFAULT_TIMEOUT, || reflector.count() >= 5);
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -321,7 +322,7 @@ fn a_run_told_twice_to_stop_says_how_long_it_waited() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until("the probe", || reflector.count() == 1);
+    wait_until("the probe", DEFAULT_TIMEOUT, || reflector.count() == 1);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     kill(pid, Signal::SIGINT).unwrap();
     kill(pid, Signal::SIGTERM).unwrap();

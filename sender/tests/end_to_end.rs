@@ -8,7 +8,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Fate, Reflector, Style, has_ipv6, run, wait_until};
+use common::{Fate, Reflector, Style, has_ipv6, run};
 use sender::args;
 use sender::config::Config;
 use sender::control::Control;
@@ -16,6 +16,7 @@ use sender::error::Error;
 use sender::outcome::{Outcome, Silence};
 use sender::transport::{IcmpKind, OpenError};
 use sender::warning::Warning;
+use testbed::{DEFAULT_TIMEOUT, wait_until};
 
 fn config(address: SocketAddr, options: &str) -> Config {
     let line = format!("sender {address} {options}");
@@ -355,7 +356,9 @@ fn a_stopped_run_reports_what_it_has() {
     let control = Control::default();
     let outcome = std::thread::scope(|scope| {
         let running = scope.spawn(|| run(&config, &control).unwrap());
-        wait_until("ten replies", || control.progress().received >= 10);
+        wait_until("ten replies", DEFAULT_TIMEOUT, || {
+            control.progress().received >= 10
+        });
         control.stop_sending();
         running.join().unwrap()
     });
@@ -379,7 +382,7 @@ fn a_run_told_twice_to_stop_waits_for_nothing() {
     let control = Control::default();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| run(&config, &control).unwrap());
-        wait_until("ten probes", || reflector.count() >= 10);
+        wait_until("ten probes", DEFAULT_TIMEOUT, || reflector.count() >= 10);
         control.stop_waiting();
         // With a timeout of an hour, coming back at all is the proof.
         let outcome = running.join().unwrap();

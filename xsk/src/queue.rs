@@ -29,6 +29,22 @@ pub struct Rejected {
     pub cursor: u64,
 }
 
+impl Rejected {
+    /// All of them together.
+    pub fn total(&self) -> u64 {
+        let Rejected {
+            rx_address,
+            rx_length,
+            rx_options,
+            completion_address,
+            tx_runt,
+            foreign,
+            cursor,
+        } = self;
+        rx_address + rx_length + rx_options + completion_address + tx_runt + foreign + cursor
+    }
+}
+
 /// A UMEM and the four rings of one AF_XDP socket.
 ///
 /// Every verb works on a batch and reads and writes the shared cursors once. None allocates, except

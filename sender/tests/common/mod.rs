@@ -7,7 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clock::{Clock, SystemClock};
 use sender::config::Config;
@@ -268,13 +268,4 @@ pub fn has_ipv6() -> bool {
         testbed::privilege::skip("this host has no IPv6 loopback");
     }
     ipv6
-}
-
-/// Waits until `condition` holds; fails naming `what` after half a minute.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "still not: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
