@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const PROGRAMS: [&str; 2] = ["reflector", "drop"];
-const HEADERS: [&str; 2] = ["parse.h", "shared.h"];
+const PROGRAMS: [&str; 3] = ["reflector", "sender", "drop"];
+const HEADERS: [&str; 3] = ["parse.h", "shared.h", "steer.h"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);

@@ -35,9 +35,13 @@ struct packet {
 	__u16 payload;
 	__u16 payload_len;
 	__u8 vlan_tags;
-	__u8 mac[ETH_ALEN];	 /* destination */
-	__u8 source[16];	 /* as in struct listener_key */
-	struct listener_key key; /* all but ifindex */
+	__u8 mac[ETH_ALEN];   /* destination */
+	__u16 outer_vid;      /* VLAN IDs as in the map keys of shared.h, */
+	__u16 inner_vid;
+	__u8 source[16];      /* addresses too */
+	__u8 destination[16];
+	__be16 source_port;
+	__be16 destination_port;
 };
 
 /*
@@ -90,9 +94,9 @@ static __always_inline int parse_ethernet(struct cursor *at, struct packet *pack
 			return -PASSED_TRUNCATED;
 		vid = bpf_ntohs(tag->tci) & VLAN_VID_MASK;
 		if (depth == 0)
-			packet->key.outer_vid = vid;
+			packet->outer_vid = vid;
 		else
-			packet->key.inner_vid = vid;
+			packet->inner_vid = vid;
 		packet->vlan_tags = depth + 1;
 		protocol = tag->next;
 	}
@@ -130,7 +134,7 @@ static __always_inline int parse_ipv4(struct cursor *at, struct packet *packet)
 		return -PASSED_NOT_UDP;
 
 	map_ipv4(packet->source, ip->saddr);
-	map_ipv4(packet->key.address, ip->daddr);
+	map_ipv4(packet->destination, ip->daddr);
 	return total - sizeof(*ip);
 }
 
@@ -175,7 +179,7 @@ static __always_inline int parse_ipv6(struct cursor *at, struct packet *packet)
 		return -PASSED_IP_MALFORMED;
 
 	__builtin_memcpy(packet->source, &ip->saddr, sizeof(ip->saddr));
-	__builtin_memcpy(packet->key.address, &ip->daddr, sizeof(ip->daddr));
+	__builtin_memcpy(packet->destination, &ip->daddr, sizeof(ip->daddr));
 	return bpf_ntohs(ip->payload_len);
 }
 
@@ -217,7 +221,8 @@ static __always_inline int parse_frame(void *data, void *end, struct packet *pac
 	/* The frame may be longer (Ethernet padding), never shorter. */
 	if (at.pos + packet->payload_len > end)
 		return -PASSED_TRUNCATED;
-	packet->key.port = udp->dest;
+	packet->source_port = udp->source;
+	packet->destination_port = udp->dest;
 	return 0;
 }
 

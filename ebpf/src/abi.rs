@@ -6,13 +6,13 @@ use std::net::IpAddr;
 /// `RX_META_VERSION`: the last four octets before a redirected frame.
 pub const RX_META_VERSION: u32 = 0x5457_0001;
 
-/// Which clock [`RxMeta::t2_ns`] was read from (`enum t2_source`).
+/// Which clock [`RxMeta::arrival_ns`] was read from (`enum stamp_source`).
 ///
 /// A newtype and not an enum: the octet comes from shared memory and may hold anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct T2Source(pub u8);
+pub struct StampSource(pub u8);
 
-impl T2Source {
+impl StampSource {
     /// No stamp: user space must take one.
     pub const NONE: Self = Self(0);
     /// `bpf_ktime_get_tai_ns()` in the driver: nanoseconds since 1970 TAI.
@@ -21,15 +21,17 @@ impl T2Source {
     pub const NIC: Self = Self(2);
 }
 
-/// `struct rx_meta`: what the XDP program writes just below a redirected frame.
+/// `struct rx_meta`: what either XDP program writes just below a redirected frame.
 ///
 /// Offsets count from the first octet of the frame. They come from memory that user space shares
 /// with the kernel, so a reader checks them against the frame all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RxMeta {
-    /// Arrival time in nanoseconds of the clock that `t2_source` names.
-    pub t2_ns: u64,
-    /// [`Rule::id`] of the listener that matched.
+    /// Arrival time in nanoseconds of the clock that `stamp_source` names: T2 in the reflector, T4
+    /// in the sender.
+    pub arrival_ns: u64,
+    /// What matched: [`Rule::id`] of the listener in the reflector, the session's number
+    /// ([`SessionRange`]) in the sender.
     pub rule: u32,
     /// Offset of the IPv4 or IPv6 header.
     pub l3: u16,
@@ -39,8 +41,8 @@ pub struct RxMeta {
     pub payload: u16,
     /// Octets of UDP payload, from the UDP length.
     pub payload_len: u16,
-    /// Which clock T2 was read from.
-    pub t2_source: T2Source,
+    /// Which clock the arrival was read from.
+    pub stamp_source: StampSource,
     /// VLAN tags standing in the frame, 0 to 2.
     pub vlan_tags: u8,
 }
@@ -48,13 +50,13 @@ pub struct RxMeta {
 /// The octets of `struct rx_meta` in memory.
 #[repr(C)]
 struct RawRxMeta {
-    t2_ns: u64,
+    arrival_ns: u64,
     rule: u32,
     l3: u16,
     l4: u16,
     payload: u16,
     payload_len: u16,
-    t2_source: u8,
+    stamp_source: u8,
     vlan_tags: u8,
     reserved: [u8; 6],
     version: u32,
@@ -73,16 +75,16 @@ impl RxMeta {
         if u32_at(offset_of!(RawRxMeta, version)) != RX_META_VERSION {
             return None;
         }
-        let mut t2_ns = [0; 8];
-        t2_ns.copy_from_slice(&bytes[..8]);
+        let mut arrival_ns = [0; 8];
+        arrival_ns.copy_from_slice(&bytes[..8]);
         Some(Self {
-            t2_ns: u64::from_ne_bytes(t2_ns),
+            arrival_ns: u64::from_ne_bytes(arrival_ns),
             rule: u32_at(offset_of!(RawRxMeta, rule)),
             l3: u16_at(offset_of!(RawRxMeta, l3)),
             l4: u16_at(offset_of!(RawRxMeta, l4)),
             payload: u16_at(offset_of!(RawRxMeta, payload)),
             payload_len: u16_at(offset_of!(RawRxMeta, payload_len)),
-            t2_source: T2Source(bytes[offset_of!(RawRxMeta, t2_source)]),
+            stamp_source: StampSource(bytes[offset_of!(RawRxMeta, stamp_source)]),
             vlan_tags: bytes[offset_of!(RawRxMeta, vlan_tags)],
         })
     }
@@ -90,20 +92,28 @@ impl RxMeta {
     /// The octets the XDP program would have written.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        bytes[..8].copy_from_slice(&self.t2_ns.to_ne_bytes());
+        bytes[..8].copy_from_slice(&self.arrival_ns.to_ne_bytes());
         bytes[8..12].copy_from_slice(&self.rule.to_ne_bytes());
         bytes[12..14].copy_from_slice(&self.l3.to_ne_bytes());
         bytes[14..16].copy_from_slice(&self.l4.to_ne_bytes());
         bytes[16..18].copy_from_slice(&self.payload.to_ne_bytes());
         bytes[18..20].copy_from_slice(&self.payload_len.to_ne_bytes());
-        bytes[20] = self.t2_source.0;
+        bytes[20] = self.stamp_source.0;
         bytes[21] = self.vlan_tags;
         bytes[28..].copy_from_slice(&RX_META_VERSION.to_ne_bytes());
         bytes
     }
 }
 
-/// `struct listener_key`: what a packet must match to be ours.
+/// An address as the programs' keys hold it: IPv4 mapped into IPv6.
+fn as_ipv6(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// `struct listener_key`: what a packet must match to be the reflector's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerKey {
     /// Interface the packet arrives on.
@@ -134,15 +144,11 @@ impl ListenerKey {
 
     /// The map key: the address as IPv6 (IPv4 mapped), the port in network byte order.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let address = match self.address {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
         let mut bytes = [0; Self::SIZE];
         bytes[..4].copy_from_slice(&self.ifindex.to_ne_bytes());
         bytes[4..6].copy_from_slice(&self.outer_vid.to_ne_bytes());
         bytes[6..8].copy_from_slice(&self.inner_vid.to_ne_bytes());
-        bytes[8..24].copy_from_slice(&address.octets());
+        bytes[8..24].copy_from_slice(&as_ipv6(self.address));
         bytes[24..26].copy_from_slice(&self.port.to_be_bytes());
         bytes
     }
@@ -170,10 +176,88 @@ impl Rule {
     }
 }
 
+/// `struct session_key`: what a packet must match, beside its destination port, to be a reply to
+/// sessions of the sender's.
+///
+/// A reply comes with the VLAN tags of its request, so the VLAN IDs are those the requests carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey {
+    /// Interface the replies arrive on.
+    pub ifindex: u32,
+    /// VLAN ID of the outermost tag; 0 for none.
+    pub outer_vid: u16,
+    /// VLAN ID of the second tag; 0 for none.
+    pub inner_vid: u16,
+    /// Source address of the requests: destination of the replies.
+    pub local: IpAddr,
+    /// Address of the reflector: source of the replies.
+    pub remote: IpAddr,
+    /// UDP port of the reflector: source port of the replies.
+    pub remote_port: u16,
+}
+
+#[repr(C)]
+struct RawSessionKey {
+    ifindex: u32,
+    outer_vid: u16,
+    inner_vid: u16,
+    local: [u8; 16],
+    remote: [u8; 16],
+    remote_port: [u8; 2],
+    reserved: u16,
+}
+
+impl SessionKey {
+    /// Octets of a map key.
+    pub const SIZE: usize = size_of::<RawSessionKey>();
+
+    /// The map key: addresses as IPv6 (IPv4 mapped), the port in network byte order.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        bytes[..4].copy_from_slice(&self.ifindex.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&self.outer_vid.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&self.inner_vid.to_ne_bytes());
+        bytes[8..24].copy_from_slice(&as_ipv6(self.local));
+        bytes[24..40].copy_from_slice(&as_ipv6(self.remote));
+        bytes[40..42].copy_from_slice(&self.remote_port.to_be_bytes());
+        bytes
+    }
+}
+
+/// `struct session_range`: sessions on consecutive local ports, numbered consecutively. The session
+/// of port `p` has the number `first_session + (p - first_port)`, modulo 2^32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRange {
+    /// Number of the session on `first_port`.
+    pub first_session: u32,
+    /// Lowest source port of the requests: destination port of the replies.
+    pub first_port: u16,
+    /// How many ports, and sessions.
+    pub ports: u16,
+}
+
+#[repr(C)]
+struct RawSessionRange {
+    first_session: u32,
+    first_port: u16,
+    ports: u16,
+}
+
+impl SessionRange {
+    /// The map value.
+    pub fn to_bytes(self) -> [u8; size_of::<RawSessionRange>()] {
+        let mut bytes = [0; size_of::<RawSessionRange>()];
+        bytes[..4].copy_from_slice(&self.first_session.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&self.first_port.to_ne_bytes());
+        bytes[6..].copy_from_slice(&self.ports.to_ne_bytes());
+        bytes
+    }
+}
+
 /// `struct interface`: facts of an interface the program is attached to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interface {
-    /// The only destination MAC address that is answered.
+    /// The only destination MAC address that is taken for ours.
     pub mac: [u8; 6],
     /// Longest frame in octets that fits in a UMEM chunk; longer ones are passed to the kernel.
     pub frame_limit: u16,
@@ -197,94 +281,29 @@ impl Interface {
 
 const _: () = {
     assert!(RxMeta::SIZE == 32);
-    assert!(offset_of!(RawRxMeta, t2_ns) == 0);
+    assert!(offset_of!(RawRxMeta, arrival_ns) == 0);
     assert!(offset_of!(RawRxMeta, rule) == 8);
     assert!(offset_of!(RawRxMeta, l3) == 12);
     assert!(offset_of!(RawRxMeta, l4) == 14);
     assert!(offset_of!(RawRxMeta, payload) == 16);
     assert!(offset_of!(RawRxMeta, payload_len) == 18);
-    assert!(offset_of!(RawRxMeta, t2_source) == 20);
+    assert!(offset_of!(RawRxMeta, stamp_source) == 20);
     assert!(offset_of!(RawRxMeta, vlan_tags) == 21);
     assert!(offset_of!(RawRxMeta, version) == 28);
     assert!(ListenerKey::SIZE == 28);
     assert!(offset_of!(RawListenerKey, address) == 8);
     assert!(offset_of!(RawListenerKey, port) == 24);
     assert!(size_of::<RawRule>() == 8);
+    assert!(SessionKey::SIZE == 44);
+    assert!(offset_of!(RawSessionKey, local) == 8);
+    assert!(offset_of!(RawSessionKey, remote) == 24);
+    assert!(offset_of!(RawSessionKey, remote_port) == 40);
+    assert!(size_of::<RawSessionRange>() == 8);
+    assert!(offset_of!(RawSessionRange, first_port) == 4);
+    assert!(offset_of!(RawSessionRange, ports) == 6);
     assert!(size_of::<RawInterface>() == 8);
     assert!(offset_of!(RawInterface, frame_limit) == 6);
 };
-
-/// Why the XDP program sent a packet where it sent it (`enum verdict`), in the header's order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u32)]
-#[expect(
-    missing_docs,
-    reason = "`Verdict::meaning` says each in words a user reads"
-)]
-pub enum Verdict {
-    Redirected,
-    RedirectedBare,
-    PassedNotIp,
-    PassedVlanDepth,
-    PassedTruncated,
-    PassedIpOptions,
-    PassedIpMalformed,
-    PassedFragment,
-    PassedNotUdp,
-    PassedUdpLength,
-    PassedOtherMac,
-    PassedNoListener,
-    PassedOwnSource,
-    PassedTooLong,
-    PassedNoSocket,
-}
-
-impl Verdict {
-    /// Every verdict, in the order of the counter array.
-    pub const ALL: [Self; 15] = [
-        Self::Redirected,
-        Self::RedirectedBare,
-        Self::PassedNotIp,
-        Self::PassedVlanDepth,
-        Self::PassedTruncated,
-        Self::PassedIpOptions,
-        Self::PassedIpMalformed,
-        Self::PassedFragment,
-        Self::PassedNotUdp,
-        Self::PassedUdpLength,
-        Self::PassedOtherMac,
-        Self::PassedNoListener,
-        Self::PassedOwnSource,
-        Self::PassedTooLong,
-        Self::PassedNoSocket,
-    ];
-
-    /// The verdict in a few words.
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::Redirected => "redirected to AF_XDP",
-            Self::RedirectedBare => "redirected to AF_XDP without metadata",
-            Self::PassedNotIp => "not IP",
-            Self::PassedVlanDepth => "more than two VLAN tags",
-            Self::PassedTruncated => "truncated",
-            Self::PassedIpOptions => "IP options or extension headers",
-            Self::PassedIpMalformed => "malformed IP header",
-            Self::PassedFragment => "IP fragment",
-            Self::PassedNotUdp => "not UDP",
-            Self::PassedUdpLength => "UDP length disagrees with IP length",
-            Self::PassedOtherMac => "another destination MAC address",
-            Self::PassedNoListener => "UDP for another VLAN, address or port",
-            Self::PassedOwnSource => "our own address as source",
-            Self::PassedTooLong => "multi-buffer or longer than a UMEM chunk",
-            Self::PassedNoSocket => "no AF_XDP socket on its queue",
-        }
-    }
-
-    /// Whether such packets went to an AF_XDP socket (the others went to the kernel).
-    pub const fn is_redirect(self) -> bool {
-        matches!(self, Self::Redirected | Self::RedirectedBare)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -293,13 +312,13 @@ mod tests {
     #[test]
     fn metadata_survives_the_round_trip() {
         let meta = RxMeta {
-            t2_ns: 0x0102_0304_0506_0708,
+            arrival_ns: 0x0102_0304_0506_0708,
             rule: 9,
             l3: 14,
             l4: 34,
             payload: 42,
             payload_len: 44,
-            t2_source: T2Source::KERNEL_TAI,
+            stamp_source: StampSource::KERNEL_TAI,
             vlan_tags: 0,
         };
         assert_eq!(RxMeta::from_bytes(&meta.to_bytes()), Some(meta));
@@ -309,12 +328,5 @@ mod tests {
     fn stale_memory_is_no_metadata() {
         assert_eq!(RxMeta::from_bytes(&[0; RxMeta::SIZE]), None);
         assert_eq!(RxMeta::from_bytes(&[0xff; RxMeta::SIZE]), None);
-    }
-
-    #[test]
-    fn verdicts_stand_in_the_order_of_the_counters() {
-        for (index, verdict) in Verdict::ALL.into_iter().enumerate() {
-            assert_eq!(verdict as usize, index);
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! The XDP programs, the structures they share with user space, and the way into the kernel.
 //!
 //! - `shared.h` is the contract; `abi.rs` mirrors it under compile-time assertions.
-//! - `reflector.bpf.c` with `parse.h` is the Session-Reflector's program; [`ReflectorProgram`]
-//!   loads it and fills its maps.
+//! - `reflector.bpf.c` is the Session-Reflector's program and `sender.bpf.c` the Session-Sender's,
+//!   both on top of `parse.h` and `steer.h`; [`ReflectorProgram`] and [`SenderProgram`] load them and
+//!   fill their maps.
 //! - `drop.bpf.c` is the floor that benchmarks measure against ([`DropProgram`]).
 //! - [`Attachment`] ties a program to an interface for as long as it lives, and no longer: a killed
 //!   process leaves nothing attached.
@@ -12,8 +13,12 @@ mod attach;
 mod error;
 mod object;
 mod program;
+mod verdict;
 
-pub use abi::{Interface, ListenerKey, RX_META_VERSION, Rule, RxMeta, T2Source, Verdict};
+pub use abi::{
+    Interface, ListenerKey, RX_META_VERSION, Rule, RxMeta, SessionKey, SessionRange, StampSource,
+};
 pub use attach::{Attachment, Mode};
 pub use error::{AttachError, LoadError, MapError};
-pub use program::{DropProgram, ReflectorProgram, VerdictCounts};
+pub use program::{DropProgram, ReflectorProgram, SenderProgram};
+pub use verdict::{Verdict, VerdictCounts};

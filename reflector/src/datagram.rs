@@ -5,7 +5,7 @@
 
 use core::net::IpAddr;
 
-use ebpf::{RxMeta, T2Source};
+use ebpf::{RxMeta, StampSource};
 use wire::frame::{self, ChecksumPlan, IpVersion, Layout, Packet};
 use wire::time::Tai;
 
@@ -94,8 +94,8 @@ impl Arrival {
                 IpVersion::V6
             },
         };
-        let stamp = match meta.t2_source {
-            T2Source::KERNEL_TAI => i64::try_from(meta.t2_ns).ok().map(Tai::from_nanos),
+        let stamp = match meta.stamp_source {
+            StampSource::KERNEL_TAI => i64::try_from(meta.arrival_ns).ok().map(Tai::from_nanos),
             _ => None,
         };
         Self {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
 use clock::Clock;
-use ebpf::{RxMeta, T2Source};
+use ebpf::{RxMeta, StampSource};
 use etherparse::checksum::Sum16BitWords;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -140,13 +140,13 @@ fn payload(len: usize) -> Vec<u8> {
 fn meta_of(frame: &[u8]) -> Option<RxMeta> {
     let layout = Layout::parse(frame).ok()?;
     Some(RxMeta {
-        t2_ns: u64::try_from(NOW.nanos()).unwrap(),
+        arrival_ns: u64::try_from(NOW.nanos()).unwrap(),
         rule: 0,
         l3: layout.l3,
         l4: layout.l4,
         payload: layout.payload,
         payload_len: layout.payload_len,
-        t2_source: T2Source::KERNEL_TAI,
+        stamp_source: StampSource::KERNEL_TAI,
         vlan_tags: layout.vlan_tags,
     })
 }

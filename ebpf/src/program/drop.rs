@@ -1,0 +1,37 @@
+//! The program that drops every packet.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::Elf;
+use crate::{AttachError, Attachment, LoadError, Mode, object};
+
+static ELF: &Elf<[u8]> = &Elf(*include_bytes!(concat!(env!("OUT_DIR"), "/drop.bpf.o")));
+
+/// A program that drops every packet: the floor that benchmarks measure against.
+#[derive(Debug)]
+pub struct DropProgram {
+    program: OwnedFd,
+}
+
+impl DropProgram {
+    /// Loads the program.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub fn load() -> Result<Self, LoadError> {
+        let object = object::load(&ELF.0, true, &[])?;
+        Ok(Self {
+            program: object::program_fd(&object, "drop")?,
+        })
+    }
+
+    /// Attaches the program to an interface for the life of the returned value.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`].
+    pub fn attach(&self, ifindex: u32, mode: Mode) -> Result<Attachment, AttachError> {
+        Attachment::create(self.program.as_fd(), ifindex, mode)
+    }
+}

@@ -1,0 +1,14 @@
+//! The programs as typed objects: load, fill the maps, attach, read the counters.
+
+mod drop;
+mod reflector;
+mod sender;
+mod steering;
+
+pub use drop::DropProgram;
+pub use reflector::ReflectorProgram;
+pub use sender::SenderProgram;
+
+/// An object file, aligned as its 64-bit ELF header wants it.
+#[repr(C, align(8))]
+struct Elf<Bytes: ?Sized>(Bytes);

@@ -1,0 +1,106 @@
+//! What became of each packet, and the counters of it.
+
+/// Why an XDP program sent a packet where it sent it (`enum verdict`), in the header's order.
+///
+/// The programs share the list: each has one way to say that nothing of its own matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+#[expect(
+    missing_docs,
+    reason = "`Verdict::meaning` says each in words a user reads"
+)]
+pub enum Verdict {
+    Redirected,
+    RedirectedBare,
+    PassedNotIp,
+    PassedVlanDepth,
+    PassedTruncated,
+    PassedIpOptions,
+    PassedIpMalformed,
+    PassedFragment,
+    PassedNotUdp,
+    PassedUdpLength,
+    PassedOtherMac,
+    PassedNoListener,
+    PassedOwnSource,
+    PassedTooLong,
+    PassedNoSocket,
+    PassedNoSession,
+}
+
+impl Verdict {
+    /// Every verdict, in the order of the counter array.
+    pub const ALL: [Self; 16] = [
+        Self::Redirected,
+        Self::RedirectedBare,
+        Self::PassedNotIp,
+        Self::PassedVlanDepth,
+        Self::PassedTruncated,
+        Self::PassedIpOptions,
+        Self::PassedIpMalformed,
+        Self::PassedFragment,
+        Self::PassedNotUdp,
+        Self::PassedUdpLength,
+        Self::PassedOtherMac,
+        Self::PassedNoListener,
+        Self::PassedOwnSource,
+        Self::PassedTooLong,
+        Self::PassedNoSocket,
+        Self::PassedNoSession,
+    ];
+
+    /// The verdict in a few words.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Redirected => "redirected to AF_XDP",
+            Self::RedirectedBare => "redirected to AF_XDP without metadata",
+            Self::PassedNotIp => "not IP",
+            Self::PassedVlanDepth => "more than two VLAN tags",
+            Self::PassedTruncated => "truncated",
+            Self::PassedIpOptions => "IP options or extension headers",
+            Self::PassedIpMalformed => "malformed IP header",
+            Self::PassedFragment => "IP fragment",
+            Self::PassedNotUdp => "not UDP",
+            Self::PassedUdpLength => "UDP length disagrees with IP length",
+            Self::PassedOtherMac => "another destination MAC address",
+            Self::PassedNoListener => "UDP for another VLAN, address or port",
+            Self::PassedOwnSource => "our own address as source",
+            Self::PassedTooLong => "multi-buffer or longer than a UMEM chunk",
+            Self::PassedNoSocket => "no AF_XDP socket on its queue",
+            Self::PassedNoSession => "UDP, but no reply to a session",
+        }
+    }
+
+    /// Whether such packets went to an AF_XDP socket (the others went to the kernel).
+    pub const fn is_redirect(self) -> bool {
+        matches!(self, Self::Redirected | Self::RedirectedBare)
+    }
+}
+
+/// Packets per [`Verdict`], summed over the CPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VerdictCounts(pub(crate) [u64; Verdict::ALL.len()]);
+
+impl VerdictCounts {
+    /// Packets with this verdict.
+    pub const fn of(&self, verdict: Verdict) -> u64 {
+        self.0[verdict as usize]
+    }
+
+    /// Every verdict with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        Verdict::ALL.into_iter().zip(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_stand_in_the_order_of_the_counters() {
+        for (index, verdict) in Verdict::ALL.into_iter().enumerate() {
+            assert_eq!(verdict as usize, index);
+        }
+    }
+}

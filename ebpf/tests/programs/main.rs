@@ -1,0 +1,8 @@
+//! The XDP programs over named frames, run by `BPF_PROG_TEST_RUN`: nothing is attached to an
+//! interface.
+
+#![cfg(test)]
+
+mod bench;
+mod reflector;
+mod sender;
