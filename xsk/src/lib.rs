@@ -16,6 +16,8 @@
 //!     │  └─────────► │ Frame │        rx ring (receive)     │
 //!     └───────────── │ token │  ════════════════════════════╛
 //!        release     └───────┘        transmit
+//!                         ▲
+//!                         └─ reclaim instead of complete: a sender's frame comes back as it was sent
 //! ```
 //!
 //! - [`Umem`] is the packet memory; [`Queue`] is a UMEM with its four rings; [`Socket`] is the file
@@ -60,6 +62,7 @@ compile_error!("AF_XDP is Linux's, and this crate takes addresses to be 64 bits 
 mod config;
 mod cursor;
 mod error;
+mod frame;
 mod ledger;
 mod mmap;
 mod nic;
@@ -72,8 +75,9 @@ mod umem;
 
 pub use config::{BindMode, BusyPoll, RingSizes, SocketConfig, UmemConfig};
 pub use error::Error;
+pub use frame::{Frame, TooLong};
 pub use ledger::{Census, Imbalance};
 pub use nic::{Channels, LinkFlags, Nic};
 pub use queue::{Queue, Rejected};
 pub use socket::{Kernel, Socket, Statistics, Wake};
-pub use umem::{Frame, TooLong, Umem};
+pub use umem::Umem;

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::frame::Frame;
 use crate::ledger::{Census, Imbalance};
 use crate::ring::{CompletionRing, FillRing, RxRing, TxRing};
-use crate::umem::{Frame, Refusal, Umem, Unsendable};
+use crate::umem::{Refusal, Umem, Unsendable};
 
 /// What the kernel or the caller handed in and was refused. All zero in a healthy program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Rejected {
 /// A UMEM and the four rings of one AF_XDP socket.
 ///
 /// Every verb works on a batch and reads and writes the shared cursors once. None allocates, except
-/// [`receive`](Self::receive) into a vector without capacity.
+/// [`receive`](Self::receive) and [`reclaim`](Self::reclaim) into a vector without capacity.
 #[derive(Debug)]
 pub struct Queue {
     /// Bound to `number` as long as the rings speak of it. A caller may put another UMEM in its
@@ -138,9 +139,34 @@ impl Queue {
         room
     }
 
-    /// Takes transmitted chunks back into the pool and returns how many.
+    /// Takes transmitted chunks back into the pool and returns how many. Not for those whose content
+    /// is still of use: see [`reclaim`](Self::reclaim).
     #[inline]
     pub fn complete(&mut self) -> usize {
+        self.take_completions(Umem::take_completed)
+    }
+
+    /// Takes transmitted chunks back as the frames they were, with length and content as they were
+    /// sent, appends them to `frames` in the order of completion and returns how many.
+    ///
+    /// So a sender keeps frames apart that are written once and changed in place for each packet.
+    /// They never pass the pool, from which [`refill`](Self::refill) would take them to receive
+    /// into. What [`complete`](Self::complete) and this take are the same completions: whichever is
+    /// called gets all there are.
+    #[inline]
+    pub fn reclaim(&mut self, frames: &mut Vec<Frame>) -> usize {
+        self.take_completions(|umem, address| {
+            let frame = umem.reclaim(address);
+            let is_ours = frame.is_some();
+            frames.extend(frame);
+            is_ours
+        })
+    }
+
+    /// Empties the completion ring. `take` says whether the address was that of a chunk being
+    /// transmitted; returns how many were.
+    #[inline]
+    fn take_completions(&mut self, mut take: impl FnMut(&mut Umem, u64) -> bool) -> usize {
         if !self.is_bound() {
             return 0;
         }
@@ -153,7 +179,7 @@ impl Queue {
             let Some(address) = self.completion.pop() else {
                 break;
             };
-            if self.umem.take_completed(address) {
+            if take(&mut self.umem, address) {
                 completed = completed.wrapping_add(1);
             } else {
                 self.note_completion();

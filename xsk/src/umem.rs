@@ -1,4 +1,4 @@
-//! Packet memory, and frames as tokens.
+//! Packet memory.
 //!
 //! ```text
 //!   chunk                           packet            packet + max_len
@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::config::UmemConfig;
 use crate::error::Error;
+use crate::frame::{Extent, Frame, TooLong};
 use crate::ledger::{Census, Imbalance, Ledger, Owner};
 use crate::mmap::Mapping;
 use crate::sys::XDP_PACKET_HEADROOM;
@@ -31,63 +32,6 @@ use crate::sys::XDP_PACKET_HEADROOM;
 /// one from the tx ring without completing it (`xp_aligned_validate_desc`,
 /// `net/xdp/xsk_queue.h`), which would lose the chunk, and drivers expect a header.
 const SHORTEST: u32 = 14;
-
-/// A token: user space owns one chunk of a UMEM, and the packet in it, for as long as it exists.
-///
-/// It is neither `Clone` nor `Copy`; [`Umem::release`] and
-/// [`Queue::transmit`](crate::Queue::transmit) consume it. Dropping one loses its chunk for the life
-/// of the UMEM ([`Census::held`] shows it).
-///
-/// ```compile_fail,E0599
-/// # fn twice(frame: xsk::Frame) { let copy = frame.clone(); }
-/// ```
-/// ```compile_fail,E0382
-/// # fn twice(umem: &mut xsk::Umem, frame: xsk::Frame) {
-/// umem.release(frame);
-/// umem.release(frame);
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "a dropped frame loses its chunk: release or transmit it"]
-pub struct Frame {
-    /// Number of the UMEM it belongs to.
-    umem: u32,
-    chunk: u32,
-    /// Start of the packet within the chunk.
-    offset: u32,
-    /// Length of the packet; `offset + len <= chunk_size`.
-    len: u32,
-}
-
-impl Frame {
-    /// Octets in the packet.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// Whether the packet has no octets.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Number of the chunk within its UMEM, from 0.
-    #[inline]
-    pub fn chunk(&self) -> u32 {
-        self.chunk
-    }
-}
-
-/// A packet cannot be made that long in its chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a packet of {len} octets does not fit: the frame has room for {max}")]
-pub struct TooLong {
-    /// Octets asked for.
-    pub len: usize,
-    /// Octets there is room for.
-    pub max: usize,
-}
 
 /// Why a received descriptor yields no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +74,8 @@ pub struct Umem {
     chunk_size: u32,
     headroom: u32,
     ledger: Ledger,
+    /// By chunk, where the packet lies that it was last lent to transmit with.
+    sent: Box<[Extent]>,
     foreign: u64,
     not_sync: PhantomData<Cell<()>>,
 }
@@ -177,6 +123,7 @@ impl Umem {
             chunk_size: config.chunk_size,
             headroom: config.headroom,
             ledger: Ledger::new(config.frames),
+            sent: vec![Extent::default(); config.frames as usize].into(),
             foreign: 0,
             not_sync: PhantomData,
         })
@@ -342,6 +289,9 @@ impl Umem {
             return Err(Unsendable::Runt);
         }
         self.ledger.pass(frame.chunk, Owner::User, Owner::Tx);
+        if let Some(sent) = self.sent.get_mut(frame.chunk as usize) {
+            *sent = Extent::of(&frame);
+        }
         let addr = self.address(frame.chunk).wrapping_add(frame.offset.into());
         Ok(libc::xdp_desc {
             addr,
@@ -369,7 +319,25 @@ impl Umem {
         })
     }
 
-    /// Takes back a transmitted chunk from the completion ring; `false` if it was not lent.
+    /// Takes back a transmitted chunk from the completion ring, as the frame it was; `None` if it was
+    /// not lent. Where the packet lies is known here and not believed of the ring.
+    #[inline]
+    pub(crate) fn reclaim(&mut self, address: u64) -> Option<Frame> {
+        let (chunk, _) = self.locate(address)?;
+        let sent = *self.sent.get(chunk as usize)?;
+        if !self.ledger.pass(chunk, Owner::Tx, Owner::User) {
+            return None;
+        }
+        Some(Frame {
+            umem: self.id,
+            chunk,
+            offset: sent.offset(),
+            len: sent.len(),
+        })
+    }
+
+    /// Takes back a transmitted chunk from the completion ring into the pool; `false` if it was not
+    /// lent.
     #[inline]
     pub(crate) fn take_completed(&mut self, address: u64) -> bool {
         self.locate(address)

@@ -187,6 +187,29 @@ fn a_completion_nobody_is_owed_frees_nothing() {
 }
 
 #[test]
+fn a_reclaimed_frame_is_what_was_sent_whatever_the_ring_says_of_it() {
+    let (mut queue, mut kernel) = hostile_pair();
+    assert!(kernel.deliver(&[7; 60], &[]) && kernel.deliver(&[8; 60], &[]));
+    let mut batch = receive(&mut queue);
+    let held = batch.pop().unwrap();
+    let sent = u64::from(batch[0].chunk()) * CHUNK;
+    assert_eq!(queue.transmit(&mut batch), 1);
+    // In hand, on the fill ring, in the pool, nowhere; then the one that is owed, with another
+    // offset, and the same again.
+    let in_hand = u64::from(held.chunk()) * CHUNK;
+    let (on_fill, in_pool) = (5 * CHUNK, u64::from(FRAMES - 1) * CHUNK);
+    for address in [in_hand, on_fill, in_pool, u64::MAX, sent + 2047, sent] {
+        assert!(kernel.inject_completion(address));
+    }
+    let mut back = vec![held];
+    assert_eq!(queue.reclaim(&mut back), 1);
+    assert_eq!(queue.rejected().completion_address, 5);
+    assert_eq!(queue.umem().data(&back[1]), [7; 60]);
+    assert_eq!(queue.umem().max_len(&back[1]), 2048 - 256);
+    assert_one_owner_each(&queue, &back);
+}
+
+#[test]
 fn the_kernel_side_keeps_off_chunks_it_gave_away_by_force() {
     let (mut queue, mut kernel) = hostile_pair();
     // Chunk 0 is on the fill ring, and now also in hand.
@@ -235,6 +258,7 @@ enum Step {
     Transmit,
     Release,
     Complete,
+    Reclaim,
     Refill,
 }
 
@@ -259,7 +283,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Receive),
         2 => Just(Step::Transmit),
         1 => Just(Step::Release),
-        2 => Just(Step::Complete),
+        1 => Just(Step::Complete),
+        1 => Just(Step::Reclaim),
         2 => Just(Step::Refill),
     ]
 }
@@ -293,6 +318,7 @@ proptest! {
                     }
                 }
                 Step::Complete => drop(queue.complete()),
+                Step::Reclaim => drop(queue.reclaim(&mut held)),
                 Step::Refill => drop(queue.refill()),
             }
             assert_one_owner_each(&queue, &held);

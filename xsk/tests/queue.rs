@@ -141,6 +141,7 @@ enum Step {
     Take(usize),
     Refill,
     Complete,
+    Reclaim,
     KernelTransmits(usize),
 }
 
@@ -152,7 +153,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..6_usize).prop_map(Step::Release),
         1 => (0..6_usize).prop_map(Step::Take),
         2 => Just(Step::Refill),
-        2 => Just(Step::Complete),
+        1 => Just(Step::Complete),
+        1 => Just(Step::Reclaim),
         2 => (0..6_usize).prop_map(Step::KernelTransmits),
     ]
 }
@@ -162,10 +164,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     pool: usize,
     fill: usize,
-    completed: usize,
     rx: VecDeque<Vec<u8>>,
     held: VecDeque<Vec<u8>>,
     tx: VecDeque<Vec<u8>>,
+    completed: VecDeque<Vec<u8>>,
 }
 
 proptest! {
@@ -240,14 +242,19 @@ proptest! {
                     model.fill += expected;
                 }
                 Step::Complete => {
-                    prop_assert_eq!(queue.complete(), model.completed);
-                    model.pool += std::mem::take(&mut model.completed);
+                    prop_assert_eq!(queue.complete(), model.completed.len());
+                    model.pool += model.completed.drain(..).len();
+                }
+                Step::Reclaim => {
+                    prop_assert_eq!(queue.reclaim(&mut batch), model.completed.len());
+                    model.held.append(&mut model.completed);
                 }
                 Step::KernelTransmits(max) => {
-                    let count = max.min(model.tx.len()).min(completion - model.completed);
-                    let expected: Vec<Vec<u8>> = model.tx.drain(..count).collect();
-                    prop_assert_eq!(kernel.transmitted_at_most(max), expected);
-                    model.completed += count;
+                    let room = completion - model.completed.len();
+                    let expected: Vec<Vec<u8>> =
+                        model.tx.drain(..max.min(model.tx.len()).min(room)).collect();
+                    prop_assert_eq!(&kernel.transmitted_at_most(max), &expected);
+                    model.completed.extend(expected);
                 }
             }
             for (frame, content) in batch.iter().zip(&model.held) {
