@@ -16,6 +16,9 @@ pub struct UmemConfig {
     pub headroom: u32,
     /// Back the memory by huge pages, which must have been set aside (`vm.nr_hugepages`).
     pub huge_pages: bool,
+    /// Let the kernel be asked when packets left
+    /// ([`Umem::request_tx_stamp`](crate::Umem::request_tx_stamp)); needs Linux 6.11.
+    pub tx_metadata: bool,
 }
 
 impl Default for UmemConfig {
@@ -27,6 +30,7 @@ impl Default for UmemConfig {
             chunk_size: 2048,
             headroom: 0,
             huge_pages: false,
+            tx_metadata: false,
         }
     }
 }

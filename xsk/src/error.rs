@@ -73,6 +73,12 @@ pub enum Error {
         interface: String,
     },
 
+    /// The kernel knows nothing of TX metadata.
+    #[error(
+        "this kernel cannot say when packets of AF_XDP sockets left: run Linux 6.11 or later, or do without TX metadata"
+    )]
+    NoTxMetadata,
+
     /// No huge pages are free.
     #[error(
         "no huge pages for {needed} bytes of packet memory: raise vm.nr_hugepages or turn huge pages off"

@@ -25,6 +25,20 @@ pub struct Frame {
     pub(crate) offset: u32,
     /// Length of the packet; `offset + len <= chunk_size`.
     pub(crate) len: u32,
+    /// Whether somebody wants to know when the packet left.
+    pub(crate) stamp: TxStamp,
+}
+
+/// Where the question stands when a frame's packet left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TxStamp {
+    /// Nobody asks.
+    #[default]
+    Unasked,
+    /// To be asked at the next transmission.
+    Asked,
+    /// Asked at the last transmission: the answer lies below the packet.
+    Answered,
 }
 
 impl Frame {
@@ -57,17 +71,24 @@ pub struct TooLong {
     pub max: usize,
 }
 
-/// Where in its chunk a packet lies, for as long as the kernel transmits it.
+/// Where in its chunk a packet lies, and whether a stamp was asked for, for as long as the kernel
+/// transmits it.
 ///
 /// Both numbers are at most 4096, the largest chunk, so that 4 octets per chunk hold them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extent(u32);
 
 impl Extent {
+    const ASKED: u32 = 1 << 15;
+
     /// What a frame says of itself.
     #[inline]
     pub(crate) fn of(frame: &Frame) -> Extent {
-        Extent(frame.offset << 16 | frame.len)
+        let asked = match frame.stamp {
+            TxStamp::Asked => Self::ASKED,
+            TxStamp::Unasked | TxStamp::Answered => 0,
+        };
+        Extent(frame.offset << 16 | asked | frame.len)
     }
 
     /// As [`Frame::offset`].
@@ -79,7 +100,17 @@ impl Extent {
     /// As [`Frame::len`].
     #[inline]
     pub(crate) fn len(self) -> u32 {
-        self.0 & 0xffff
+        self.0 & (Self::ASKED - 1)
+    }
+
+    /// As [`Frame::stamp`] once the packet is transmitted.
+    #[inline]
+    pub(crate) fn stamp(self) -> TxStamp {
+        if self.0 & Self::ASKED == 0 {
+            TxStamp::Unasked
+        } else {
+            TxStamp::Answered
+        }
     }
 }
 
@@ -88,16 +119,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_extent_keeps_the_largest_chunk_apart_from_the_smallest() {
+    fn an_extent_keeps_what_the_largest_chunk_needs() {
         for (offset, len) in [(0, 0), (0, 4096), (4096, 0), (256, 1500)] {
-            let frame = Frame {
-                umem: 1,
-                chunk: 2,
-                offset,
-                len,
-            };
-            let extent = Extent::of(&frame);
-            assert_eq!((extent.offset(), extent.len()), (offset, len));
+            for (before, after) in [
+                (TxStamp::Unasked, TxStamp::Unasked),
+                (TxStamp::Asked, TxStamp::Answered),
+                // Of an earlier transmission: nobody asked again.
+                (TxStamp::Answered, TxStamp::Unasked),
+            ] {
+                let extent = Extent::of(&Frame {
+                    umem: 1,
+                    chunk: 2,
+                    offset,
+                    len,
+                    stamp: before,
+                });
+                assert_eq!((extent.offset(), extent.len()), (offset, len));
+                assert_eq!(extent.stamp(), after);
+            }
         }
     }
 }

@@ -22,6 +22,8 @@
 //!
 //! - [`Umem`] is the packet memory; [`Queue`] is a UMEM with its four rings; [`Socket`] is the file
 //!   descriptor that binds both to one queue of an interface, and the way to wake the kernel.
+//! - A sender [`reclaim`](Queue::reclaim)s its frames instead, and may ask the kernel when each
+//!   packet left ([`Umem::request_tx_stamp`]).
 //! - [`Nic`] tells the facts about an interface that a caller needs before it opens sockets.
 //! - [`testing`] connects a [`Queue`] to an in-memory kernel side: no socket, no privileges.
 //!
@@ -71,6 +73,7 @@ mod ring;
 mod socket;
 mod sys;
 pub mod testing;
+mod tx_metadata;
 mod umem;
 
 pub use config::{BindMode, BusyPoll, RingSizes, SocketConfig, UmemConfig};

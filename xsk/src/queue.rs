@@ -24,6 +24,9 @@ pub struct Rejected {
     /// Frames to transmit that were shorter than an Ethernet header (14 octets). They were
     /// recycled.
     pub tx_runt: u64,
+    /// Frames to transmit in a UMEM with TX metadata that start within 16 octets of their chunk,
+    /// where it has no room. They were recycled.
+    pub tx_headroom: u64,
     /// Frames of another UMEM to transmit or to release. Their chunks stay held there.
     pub foreign: u64,
     /// Looks at a kernel cursor that pointed where it cannot be. Nothing moved.
@@ -39,10 +42,18 @@ impl Rejected {
             rx_options,
             completion_address,
             tx_runt,
+            tx_headroom,
             foreign,
             cursor,
         } = self;
-        rx_address + rx_length + rx_options + completion_address + tx_runt + foreign + cursor
+        rx_address
+            + rx_length
+            + rx_options
+            + completion_address
+            + tx_runt
+            + tx_headroom
+            + foreign
+            + cursor
     }
 }
 
@@ -192,8 +203,8 @@ impl Queue {
     /// Hands packets to the kernel in order, as many as the tx ring has room for, and returns how
     /// many; the rest stays at the front of `frames`. See [`tx_needs_wakeup`](Self::tx_needs_wakeup).
     ///
-    /// A packet shorter than an Ethernet header is recycled and one of another UMEM dropped; both
-    /// are counted in [`rejected`](Self::rejected) and do not block the rest.
+    /// A packet shorter than an Ethernet header is recycled, as is one without room for TX metadata
+    /// in a UMEM that has it, and one of another UMEM dropped; all are counted in [`rejected`](Self::rejected) and do not block the rest.
     #[inline]
     pub fn transmit(&mut self, frames: &mut Vec<Frame>) -> usize {
         if !self.is_bound() {
@@ -212,6 +223,9 @@ impl Queue {
                 }
                 Err(Unsendable::Runt) => {
                     self.rejected.tx_runt = self.rejected.tx_runt.wrapping_add(1);
+                }
+                Err(Unsendable::Headroom) => {
+                    self.rejected.tx_headroom = self.rejected.tx_headroom.wrapping_add(1);
                 }
                 // The UMEM counts these.
                 Err(Unsendable::Foreign) => {}

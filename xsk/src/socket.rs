@@ -12,6 +12,7 @@ use crate::nic::Nic;
 use crate::queue::Queue;
 use crate::ring::{Offsets, Ring};
 use crate::sys::{self, Plain};
+use crate::tx_metadata;
 use crate::umem::Umem;
 
 /// How long a busy queue is tried again. A socket outlives its process, and even its close(2), for
@@ -218,8 +219,16 @@ fn register(fd: BorrowedFd<'_>, umem: &Umem) -> Result<(), Error> {
         len: umem.size(),
         chunk_size: umem.chunk_size(),
         headroom: umem.headroom(),
-        flags: 0,
-        tx_metadata_len: 0,
+        flags: if umem.tx_metadata() {
+            libc::XDP_UMEM_TX_METADATA_LEN
+        } else {
+            0
+        },
+        tx_metadata_len: if umem.tx_metadata() {
+            tx_metadata::LEN
+        } else {
+            0
+        },
     };
     let attempt = || sys::set_option(fd, libc::SOL_XDP, libc::XDP_UMEM_REG, &request);
     // ENOBUFS means RLIMIT_MEMLOCK (`xdp_umem_account_pages`, `net/xdp/xdp_umem.c`).
@@ -230,15 +239,14 @@ fn register(fd: BorrowedFd<'_>, umem: &Umem) -> Result<(), Error> {
         limit = sys::raise_memlock();
         result = attempt();
     }
-    result.map_err(|source| {
-        if is_limit(&source) {
-            Error::Memlock {
-                needed: request.len,
-                limit,
-            }
-        } else {
-            Error::from_io("register the packet memory", source)
-        }
+    result.map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOBUFS) => Error::Memlock {
+            needed: request.len,
+            limit,
+        },
+        // A flag the kernel does not know (`xdp_umem_reg`); all else in the request was checked.
+        Some(libc::EINVAL) if umem.tx_metadata() => Error::NoTxMetadata,
+        _ => Error::from_io("register the packet memory", source),
     })
 }
 

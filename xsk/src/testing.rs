@@ -42,6 +42,7 @@ use crate::queue::Queue;
 use crate::ring::{Consumer, Offsets, Producer, Ring};
 use crate::socket::{Kernel, Wake};
 use crate::sys::{Plain, XDP_PACKET_HEADROOM};
+use crate::tx_metadata;
 use crate::umem::Umem;
 
 /// A queue over `umem` and the kernel's side of its rings, whose cursors all start at
@@ -70,12 +71,15 @@ pub fn pair(umem: Umem, sizes: RingSizes, start_cursor: u32) -> (Queue, KernelSi
         size: umem.size(),
         chunk_size: umem.chunk_size(),
         offset: XDP_PACKET_HEADROOM.wrapping_add(umem.headroom()),
+        tx_metadata: umem.tx_metadata(),
         forged: vec![false; umem.census().total as usize],
         fill: kernel_fill,
         completion: kernel_completion,
         rx: kernel_rx,
         tx: kernel_tx,
         tx_invalid: 0,
+        stamp: None,
+        stamps_asked: 0,
         doorbell: Doorbell::default(),
     };
     let mut queue = Queue::new(umem, fill, completion, rx, tx);
@@ -111,6 +115,8 @@ pub struct KernelSide {
     chunk_size: u32,
     /// Where in its chunk a received packet starts.
     offset: u32,
+    /// Whether the UMEM was registered with TX metadata.
+    tx_metadata: bool,
     /// Chunks named by an injected entry. The queue may believe it has them while they are on our
     /// rings as well, so their memory is never touched again: no data race by safe code.
     forged: Vec<bool>,
@@ -119,6 +125,9 @@ pub struct KernelSide {
     rx: Producer<libc::xdp_desc>,
     tx: Consumer<libc::xdp_desc>,
     tx_invalid: u64,
+    /// The next answer to a request for a stamp, if any is given.
+    stamp: Option<u64>,
+    stamps_asked: u64,
     doorbell: Doorbell,
 }
 
@@ -170,7 +179,8 @@ impl KernelSide {
                 Some(chunk) => {
                     // A forged chunk's memory may be the queue's now: complete it unread.
                     if self.forged.get(chunk) == Some(&false) {
-                        packets.push(self.read(&descriptor));
+                        packets.push(self.read(descriptor.addr, descriptor.len as usize));
+                        self.answer(&descriptor);
                     }
                     self.completion.push(descriptor.addr);
                 }
@@ -185,6 +195,18 @@ impl KernelSide {
     /// How many descriptors on the tx ring broke the kernel's rules.
     pub fn tx_invalid(&self) -> u64 {
         self.tx_invalid
+    }
+
+    /// Answers requests for TX stamps with `first`, `first + 1` and so on, in the order of
+    /// transmission, from now on. Before this is called none is answered, as by a driver without
+    /// stamps; an answer of 0 is none.
+    pub fn stamp_from(&mut self, first: u64) {
+        self.stamp = Some(first);
+    }
+
+    /// How many packets were transmitted with a request for a stamp.
+    pub fn stamps_asked(&self) -> u64 {
+        self.stamps_asked
     }
 
     /// How many packets can be delivered before the fill ring is empty.
@@ -268,8 +290,38 @@ impl KernelSide {
         let chunk = self.chunk_at(descriptor.addr)?;
         let offset = descriptor.addr & !self.chunk_mask();
         let end = offset.checked_add(descriptor.len.into())?;
-        let valid = descriptor.len > 0 && end <= self.chunk_size.into() && descriptor.options == 0;
+        let headroom = if self.tx_metadata {
+            tx_metadata::LEN
+        } else {
+            0
+        };
+        let valid = descriptor.len > 0
+            && offset >= headroom.into()
+            && end <= self.chunk_size.into()
+            && match descriptor.options {
+                0 => true,
+                libc::XDP_TX_METADATA => self.tx_metadata,
+                _ => false,
+            };
         valid.then_some(chunk)
+    }
+
+    /// Stamps a packet that is being transmitted, if its descriptor asks for it.
+    fn answer(&mut self, descriptor: &libc::xdp_desc) {
+        if descriptor.options & libc::XDP_TX_METADATA == 0 {
+            return;
+        }
+        let metadata = descriptor.addr.wrapping_sub(tx_metadata::LEN.into());
+        // The kernel would refuse other flags, and keep the descriptor for ever.
+        if self.read(metadata, tx_metadata::REQUEST.len()) != tx_metadata::REQUEST {
+            self.tx_invalid = self.tx_invalid.wrapping_add(1);
+            return;
+        }
+        self.stamps_asked = self.stamps_asked.wrapping_add(1);
+        if let Some(stamp) = self.stamp {
+            self.write(descriptor.addr.wrapping_sub(8), &stamp.to_ne_bytes());
+            self.stamp = Some(stamp.wrapping_add(1));
+        }
     }
 
     fn forge(&mut self, address: u64) {
@@ -285,20 +337,19 @@ impl KernelSide {
         self.memory.at(usize::try_from(address).ok()?, len)
     }
 
-    /// Writes into a chunk that came from the fill ring.
+    /// Writes into a chunk that came from the fill ring or the tx ring.
     fn write(&mut self, address: u64, octets: &[u8]) {
         let Some(to) = self.at(address, octets.len()) else {
             return;
         };
-        // SAFETY: within the memory; the queue lent us the chunk by the fill ring, none of it was
-        // given back yet and no injected entry named it, so nobody else touches it.
+        // SAFETY: within the memory; the queue lent us the chunk by the fill or the tx ring, it was
+        // not yet given back and no injected entry named it, so nobody else touches it.
         unsafe { ptr::copy_nonoverlapping(octets.as_ptr(), to.as_ptr(), octets.len()) };
     }
 
-    /// Reads a packet in a chunk that came from the tx ring.
-    fn read(&self, descriptor: &libc::xdp_desc) -> Vec<u8> {
-        let len = descriptor.len as usize;
-        let Some(from) = self.at(descriptor.addr, len) else {
+    /// Reads in a chunk that came from the tx ring.
+    fn read(&self, address: u64, len: usize) -> Vec<u8> {
+        let Some(from) = self.at(address, len) else {
             return Vec::new();
         };
         // SAFETY: within the memory; the queue lent us the chunk by the tx ring, it was not yet

@@ -23,10 +23,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::config::UmemConfig;
 use crate::error::Error;
-use crate::frame::{Extent, Frame, TooLong};
+use crate::frame::{Extent, Frame, TooLong, TxStamp};
 use crate::ledger::{Census, Imbalance, Ledger, Owner};
 use crate::mmap::Mapping;
 use crate::sys::XDP_PACKET_HEADROOM;
+use crate::tx_metadata;
 
 /// Shortest packet handed to the kernel: an Ethernet header (`ETH_HLEN`). The kernel drops an empty
 /// one from the tx ring without completing it (`xp_aligned_validate_desc`,
@@ -49,6 +50,8 @@ pub(crate) enum Unsendable {
     Foreign,
     /// Too short for the kernel. The chunk went back to the pool.
     Runt,
+    /// Too near its chunk's start for TX metadata. The chunk went back to the pool.
+    Headroom,
 }
 
 /// Packet memory shared with the kernel, in chunks of equal size.
@@ -73,6 +76,7 @@ pub struct Umem {
     base: NonNull<u8>,
     chunk_size: u32,
     headroom: u32,
+    tx_metadata: bool,
     ledger: Ledger,
     /// By chunk, where the packet lies that it was last lent to transmit with.
     sent: Box<[Extent]>,
@@ -122,6 +126,7 @@ impl Umem {
             memory: Arc::new(memory),
             chunk_size: config.chunk_size,
             headroom: config.headroom,
+            tx_metadata: config.tx_metadata,
             ledger: Ledger::new(config.frames),
             sent: vec![Extent::default(); config.frames as usize].into(),
             foreign: 0,
@@ -141,6 +146,7 @@ impl Umem {
             chunk,
             offset,
             len: 0,
+            stamp: TxStamp::Unasked,
         })
     }
 
@@ -224,6 +230,12 @@ impl Umem {
         self.headroom
     }
 
+    /// Whether the kernel can be asked when packets left.
+    #[inline]
+    pub fn tx_metadata(&self) -> bool {
+        self.tx_metadata
+    }
+
     /// Who has how many chunks, from running counters: cheap.
     pub fn census(&self) -> Census {
         self.ledger.census()
@@ -279,7 +291,7 @@ impl Umem {
 
     /// Lends a frame to the kernel to transmit; the descriptor goes on the tx ring.
     #[inline]
-    pub(crate) fn lend_to_tx(&mut self, frame: Frame) -> Result<libc::xdp_desc, Unsendable> {
+    pub(crate) fn lend_to_tx(&mut self, mut frame: Frame) -> Result<libc::xdp_desc, Unsendable> {
         if frame.umem != self.id {
             self.note_foreign();
             return Err(Unsendable::Foreign);
@@ -287,6 +299,19 @@ impl Umem {
         if frame.len < SHORTEST {
             self.release(frame);
             return Err(Unsendable::Runt);
+        }
+        // With TX metadata the kernel wants room for it below every packet, requests or not, and
+        // drops a descriptor without completing it (`xp_aligned_validate_desc`).
+        if self.tx_metadata && frame.offset < tx_metadata::LEN {
+            self.release(frame);
+            return Err(Unsendable::Headroom);
+        }
+        let mut options = 0;
+        if frame.stamp == TxStamp::Asked
+            && let Some(octets) = self.octets_mut(&mut frame, tx_metadata::LEN, 0)
+        {
+            octets.copy_from_slice(&tx_metadata::REQUEST);
+            options = libc::XDP_TX_METADATA;
         }
         self.ledger.pass(frame.chunk, Owner::User, Owner::Tx);
         if let Some(sent) = self.sent.get_mut(frame.chunk as usize) {
@@ -296,7 +321,7 @@ impl Umem {
         Ok(libc::xdp_desc {
             addr,
             len: frame.len,
-            options: 0,
+            options,
         })
     }
 
@@ -316,6 +341,7 @@ impl Umem {
             chunk,
             offset,
             len,
+            stamp: TxStamp::Unasked,
         })
     }
 
@@ -333,6 +359,7 @@ impl Umem {
             chunk,
             offset: sent.offset(),
             len: sent.len(),
+            stamp: sent.stamp(),
         })
     }
 
@@ -376,8 +403,9 @@ impl Umem {
         Some(chunk.wrapping_add(start as usize)..chunk.wrapping_add(end as usize))
     }
 
+    /// The octets from `below` before the packet's start to `len` after it, if they are ours.
     #[inline]
-    fn octets<'a>(&'a self, frame: &'a Frame, below: u32, len: u32) -> Option<&'a [u8]> {
+    pub(crate) fn octets<'a>(&'a self, frame: &'a Frame, below: u32, len: u32) -> Option<&'a [u8]> {
         let range = self.range(frame, below, len)?;
         // SAFETY: a frame of ours names one of our chunks, and `range` stays within it.
         let start = unsafe { self.base.add(range.start) };
@@ -386,6 +414,7 @@ impl Umem {
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), range.len()) })
     }
 
+    /// As [`octets`](Self::octets), to be changed.
     #[inline]
     fn octets_mut<'a>(
         &'a self,

@@ -5,6 +5,7 @@
 mod capability;
 mod namespace;
 mod redirect;
+mod stamps;
 
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
