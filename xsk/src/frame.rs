@@ -4,7 +4,7 @@
 ///
 /// It is neither `Clone` nor `Copy`; [`Umem::release`](crate::Umem::release) and
 /// [`Queue::transmit`](crate::Queue::transmit) consume it. Dropping one loses its chunk for the life
-/// of the UMEM ([`Census::held`] shows it).
+/// of the UMEM ([`Census::held`](crate::Census::held) shows it).
 ///
 /// ```compile_fail,E0599
 /// # fn twice(frame: xsk::Frame) { let copy = frame.clone(); }

@@ -22,8 +22,8 @@
 //!
 //! - [`Umem`] is the packet memory; [`Queue`] is a UMEM with its four rings; [`Socket`] is the file
 //!   descriptor that binds both to one queue of an interface, and the way to wake the kernel.
-//! - A sender [`reclaim`](Queue::reclaim)s its frames instead, and may ask the kernel when each
-//!   packet left ([`Umem::request_tx_stamp`]).
+//! - A sender takes its frames back by [`Queue::reclaim`], and may ask the kernel when each packet left
+//!   ([`Umem::request_tx_stamp`]).
 //! - [`Nic`] tells the facts about an interface that a caller needs before it opens sockets.
 //! - [`testing`] connects a [`Queue`] to an in-memory kernel side: no socket, no privileges.
 //!
