@@ -7,6 +7,8 @@
 //!    ↑
 //!  raw        a packet socket at one end: sends and receives whole Ethernet frames
 //!
+//!  reflector  a Session-Reflector that does as it is told, on a UDP socket
+//!
 //!  frames     crafts UDP frames, sound or broken on purpose     (etherparse, not `wire`)
 //!  dissect    reads a frame back, as an oracle independent of the code under test
 //!  pcap       writes frames to a capture file for other people's dissectors
@@ -41,6 +43,7 @@
 //! Integration tests that use it begin with `#![cfg(test)]`, so that clippy lets their helper
 //! functions unwrap like the tests themselves.
 
+mod background;
 pub mod binary;
 pub mod dissect;
 mod error;
@@ -50,6 +53,7 @@ pub mod pcap;
 pub mod privilege;
 pub mod process;
 pub mod raw;
+pub mod reflector;
 pub mod veth;
 pub mod wait;
 
@@ -63,5 +67,6 @@ pub use pcap::write_pcap;
 pub use privilege::Need;
 pub use process::Process;
 pub use raw::RawPeer;
+pub use reflector::{ReflectorConfig, ScriptedReflector};
 pub use veth::{End, Veth, VethConfig};
 pub use wait::{DEFAULT_TIMEOUT, wait_for, wait_until};
