@@ -59,6 +59,9 @@ pub enum Error {
     /// A frame does not read as a UDP datagram.
     #[error("not a whole UDP datagram: {0}")]
     Dissect(String),
+    /// The impairment relay could not go on.
+    #[error("the relay failed: {0}")]
+    Relay(String),
     /// The scripted reflector could not go on.
     #[error("the scripted reflector failed: {0}")]
     Reflector(String),

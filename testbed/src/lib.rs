@@ -7,6 +7,8 @@
 //!    ↑
 //!  raw        a packet socket at one end: sends and receives whole Ethernet frames
 //!
+//!  relay      the same with a relay in between that loses, delays, duplicates, reorders and spoils
+//!             chosen packets, and keeps the truth about it
 //!  reflector  a Session-Reflector that does as it is told, on a UDP socket
 //!
 //!  frames     crafts UDP frames, sound or broken on purpose     (etherparse, not `wire`)
@@ -54,6 +56,7 @@ pub mod privilege;
 pub mod process;
 pub mod raw;
 pub mod reflector;
+pub mod relay;
 pub mod veth;
 pub mod wait;
 
@@ -68,5 +71,6 @@ pub use privilege::Need;
 pub use process::Process;
 pub use raw::RawPeer;
 pub use reflector::{ReflectorConfig, ScriptedReflector};
+pub use relay::{Direction, Fate, Relay, RelayConfig};
 pub use veth::{End, Veth, VethConfig};
 pub use wait::{DEFAULT_TIMEOUT, wait_for, wait_until};

@@ -39,7 +39,7 @@ mod option {
 }
 
 /// Room for the longest frame a veth carries, offloads included.
-const LONGEST_FRAME: usize = 128 * 1024;
+pub(crate) const LONGEST_FRAME: usize = 128 * 1024;
 /// Room for a burst of small frames while the test is not scheduled; the kernel doubles it.
 const SOCKET_BUFFER: usize = 8 << 20;
 /// `sizeof(struct tpacket_auxdata)`.
@@ -71,7 +71,7 @@ impl RawPeer {
     /// Without `CAP_NET_RAW`, or if there is no such interface.
     pub fn open_in(namespace: &Namespace, interface: &str) -> Result<Self, Error> {
         let socket = namespace
-            .run(|| bound_socket(interface))
+            .run(|| bound_socket(interface, SOCKET_BUFFER))
             .map_err(|errno| Error::io(format!("open a packet socket on {interface}"), errno))?;
         Ok(Self {
             socket,
@@ -85,16 +85,8 @@ impl RawPeer {
     /// If the kernel refuses it: shorter than an Ethernet header, longer than the MTU allows, or
     /// the link is down.
     pub fn send(&self, frame: &[u8]) -> Result<(), Error> {
-        let parts = [IoSlice::new(frame)];
-        sendmsg::<()>(
-            self.socket.as_raw_fd(),
-            &parts,
-            &[],
-            MsgFlags::empty(),
-            None,
-        )
-        .map(drop)
-        .map_err(|errno| Error::io(format!("send a frame of {} octets", frame.len()), errno))
+        inject(&self.socket, frame)
+            .map_err(|errno| Error::io(format!("send a frame of {} octets", frame.len()), errno))
     }
 
     /// Receives the next frame; `None` if none arrives within `timeout`.
@@ -133,24 +125,8 @@ impl RawPeer {
 
     /// Takes a frame that is there already.
     fn take(&self) -> Result<Option<Vec<u8>>, Errno> {
-        let mut buffer = self.buffer.borrow_mut();
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let mut control = nix::cmsg_space!([u8; AUXDATA_LEN]);
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let fd = self.socket.as_raw_fd();
-        let received = recvmsg::<LinkAddr>(fd, &mut parts, Some(&mut control), flags);
-        let (length, tag) = match received {
-            Ok(message) => (message.bytes, message.cmsgs()?.find_map(stripped_tag)),
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-        let mut frame = buffer.get(..length).unwrap_or_default().to_vec();
-        if let Some(tag) = tag
-            && frame.len() >= 12
-        {
-            frame.splice(12..12, tag);
-        }
-        Ok(Some(frame))
+        let captured = capture(&self.socket, &mut self.buffer.borrow_mut())?;
+        Ok(captured.map(|captured| captured.frame))
     }
 
     fn await_frame(&self, at_most: Duration) -> Result<(), Errno> {
@@ -167,8 +143,48 @@ impl RawPeer {
     }
 }
 
-/// Opens, sets up and binds the socket, in the calling thread's namespace.
-fn bound_socket(interface: &str) -> Result<OwnedFd, Errno> {
+/// A frame as it came from a packet socket.
+pub(crate) struct Captured {
+    /// Its octets, VLAN tags included.
+    pub frame: Vec<u8>,
+    /// A local socket sent it and left the TCP or UDP checksum to offload: the field holds the sum of
+    /// the pseudo-header alone.
+    pub checksum_unfinished: bool,
+}
+
+/// Takes a frame that is there already; `buffer` has room for the longest.
+pub(crate) fn capture(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<Captured>, Errno> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let mut control = nix::cmsg_space!([u8; AUXDATA_LEN]);
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let fd = socket.as_raw_fd();
+    let received = recvmsg::<LinkAddr>(fd, &mut parts, Some(&mut control), flags);
+    let (length, told) = match received {
+        Ok(message) => (message.bytes, message.cmsgs()?.find_map(Auxdata::read)),
+        Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    let mut frame = buffer.get(..length).unwrap_or_default().to_vec();
+    if let Some(tag) = told.as_ref().and_then(Auxdata::stripped_tag)
+        && frame.len() >= 12
+    {
+        frame.splice(12..12, tag);
+    }
+    Ok(Some(Captured {
+        frame,
+        checksum_unfinished: told.is_some_and(|told| told.checksum_unfinished()),
+    }))
+}
+
+/// Sends one frame as it is.
+pub(crate) fn inject(socket: &OwnedFd, frame: &[u8]) -> Result<(), Errno> {
+    let parts = [IoSlice::new(frame)];
+    sendmsg::<()>(socket.as_raw_fd(), &parts, &[], MsgFlags::empty(), None).map(drop)
+}
+
+/// Opens, sets up and binds the socket, in the calling thread's namespace; the kernel doubles
+/// `buffer`.
+pub(crate) fn bound_socket(interface: &str, buffer: usize) -> Result<OwnedFd, Errno> {
     // The kernel's own answer for the interface is the one safe source of a `sockaddr_ll`. Its
     // protocol is 0, which bind(2) reads as "the protocol given to socket(2)".
     let address = getifaddrs()?
@@ -183,8 +199,8 @@ fn bound_socket(interface: &str) -> Result<OwnedFd, Errno> {
     )?;
     setsockopt(&socket, option::Auxdata, &true)?;
     setsockopt(&socket, option::IgnoreOutgoing, &true)?;
-    setsockopt(&socket, RcvBufForce, &SOCKET_BUFFER)?;
-    setsockopt(&socket, SndBufForce, &SOCKET_BUFFER)?;
+    setsockopt(&socket, RcvBufForce, &buffer)?;
+    setsockopt(&socket, SndBufForce, &buffer)?;
     bind(socket.as_raw_fd(), &address)?;
     // Until bound, the socket heard every interface.
     let mut byte = [0; 1];
@@ -201,31 +217,55 @@ fn recv_now(socket: &OwnedFd, buffer: &mut [u8]) -> Result<bool, Errno> {
     }
 }
 
-/// The four octets of the VLAN tag that the kernel took off, if it did (`struct tpacket_auxdata`
-/// of `linux/if_packet.h`, packet(7)).
-fn stripped_tag(message: ControlMessageOwned) -> Option<[u8; 4]> {
-    const STATUS_VLAN_VALID: u32 = 1 << 4;
-    const STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
-    let ControlMessageOwned::Unknown(message) = message else {
-        return None;
-    };
-    let header = message.cmsg_header;
-    if (header.cmsg_level, header.cmsg_type) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
-        return None;
+/// What the kernel tells about a frame beside its octets (`struct tpacket_auxdata` of
+/// `linux/if_packet.h`, packet(7)).
+struct Auxdata {
+    status: u32,
+    tag_control: u16,
+    tag_protocol: u16,
+}
+
+impl Auxdata {
+    fn read(message: ControlMessageOwned) -> Option<Self> {
+        let ControlMessageOwned::Unknown(message) = message else {
+            return None;
+        };
+        let header = message.cmsg_header;
+        if (header.cmsg_level, header.cmsg_type) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+            return None;
+        }
+        let (status, rest) = message.data_bytes.split_first_chunk::<4>()?;
+        // status, then length, captured length (4 octets each), two offsets (2 each), then the tag
+        let [tci_a, tci_b, tpid_a, tpid_b] = *rest.get(12..)?.first_chunk::<4>()?;
+        Some(Self {
+            status: u32::from_ne_bytes(*status),
+            tag_control: u16::from_ne_bytes([tci_a, tci_b]),
+            tag_protocol: u16::from_ne_bytes([tpid_a, tpid_b]),
+        })
     }
-    let (status, rest) = message.data_bytes.split_first_chunk::<4>()?;
-    let status = u32::from_ne_bytes(*status);
-    // status, then length, captured length (4 octets each), two offsets (2 each), then the tag
-    let [tci_a, tci_b, tpid_a, tpid_b] = *rest.get(12..)?.first_chunk::<4>()?;
-    if status & STATUS_VLAN_VALID == 0 {
-        return None;
+
+    fn has(&self, flag: u32) -> bool {
+        self.status & flag != 0
     }
-    let tci = u16::from_ne_bytes([tci_a, tci_b]);
-    let tpid = if status & STATUS_VLAN_TPID_VALID == 0 {
-        0x8100
-    } else {
-        u16::from_ne_bytes([tpid_a, tpid_b])
-    };
-    let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
-    Some([a, b, c, d])
+
+    fn checksum_unfinished(&self) -> bool {
+        const STATUS_CHECKSUM_NOT_READY: u32 = 1 << 3;
+        self.has(STATUS_CHECKSUM_NOT_READY)
+    }
+
+    /// The four octets of the VLAN tag that the kernel took off, if it did.
+    fn stripped_tag(&self) -> Option<[u8; 4]> {
+        const STATUS_VLAN_VALID: u32 = 1 << 4;
+        const STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
+        if !self.has(STATUS_VLAN_VALID) {
+            return None;
+        }
+        let protocol = if self.has(STATUS_VLAN_TPID_VALID) {
+            self.tag_protocol
+        } else {
+            0x8100
+        };
+        let ([a, b], [c, d]) = (protocol.to_be_bytes(), self.tag_control.to_be_bytes());
+        Some([a, b, c, d])
+    }
 }

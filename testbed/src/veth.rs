@@ -77,8 +77,10 @@ impl Default for VethConfig {
     }
 }
 
-const REFLECTOR: &str = "veth-r";
-const SENDER: &str = "veth-s";
+/// The interface of the reflector's end.
+pub(crate) const REFLECTOR: &str = "veth-r";
+/// The interface of the sender's end.
+pub(crate) const SENDER: &str = "veth-s";
 
 impl Veth {
     /// A pair with one queue and MTU 1500.
@@ -108,6 +110,15 @@ impl Veth {
              peer name {SENDER} index 20 mtu {mtu} {queues} netns {}",
             far.display()
         ))?;
+        Self::set_up(reflector, sender, config)
+    }
+
+    /// Addresses both interfaces, which are there already, and brings them up.
+    pub(crate) fn set_up(
+        reflector: Namespace,
+        sender: Namespace,
+        config: &VethConfig,
+    ) -> Result<Self, Error> {
         let addresses = &config.reflector_addresses;
         let reflector = End::set_up(reflector, REFLECTOR, 1, addresses)?;
         let sender = End::set_up(sender, SENDER, 2, &config.sender_addresses)?;
@@ -116,8 +127,9 @@ impl Veth {
             veth.reflector.knows(&veth.sender)?;
             veth.sender.knows(&veth.reflector)?;
         }
-        veth.reflector.await_running()?;
-        veth.sender.await_running()?;
+        for end in [&veth.reflector, &veth.sender] {
+            await_running(&end.namespace, end.interface)?;
+        }
         Ok(veth)
     }
 
@@ -188,20 +200,18 @@ impl End {
         }
         Ok(())
     }
+}
 
-    /// Waits until the interface is up and has a carrier.
-    fn await_running(&self) -> Result<(), Error> {
-        let description = format!("{} is operationally up", self.interface);
-        wait_for(&description, DEFAULT_TIMEOUT, || {
-            self.namespace
-                .run(|| is_running(self.interface))
-                .then_some(())
-        })
-    }
+/// Waits until the interface is up and has a carrier.
+pub(crate) fn await_running(namespace: &Namespace, interface: &str) -> Result<(), Error> {
+    let description = format!("{interface} is operationally up");
+    wait_for(&description, DEFAULT_TIMEOUT, || {
+        namespace.run(|| is_running(interface)).then_some(())
+    })
 }
 
 /// A namespace whose interfaces do not chatter by themselves while they come up.
-fn quiet_namespace() -> Result<Namespace, Error> {
+pub(crate) fn quiet_namespace() -> Result<Namespace, Error> {
     let namespace = Namespace::new()?;
     for setting in [
         "accept_dad",
