@@ -120,8 +120,10 @@ impl Bell {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::io("wait for packets", io::Error::from(errno))),
         }
-        // Nothing to read where it did not ring.
-        let _ = self.event.read();
+        if polled.last().and_then(PollFd::any) == Some(true) {
+            // It rang: reading silences it, and cannot fail for want of anything to read.
+            let _ = self.event.read();
+        }
         Ok(())
     }
 }

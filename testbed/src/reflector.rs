@@ -251,7 +251,7 @@ impl ScriptedReflector {
     ///
     /// # Errors
     /// If it had failed.
-    pub fn stop(mut self) -> Result<Vec<Reflection>, Error> {
+    pub fn stop(&mut self) -> Result<Vec<Reflection>, Error> {
         self.background.stop()?;
         Ok(self.reflections())
     }

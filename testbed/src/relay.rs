@@ -29,6 +29,10 @@ use worker::{Port, Shared, Worker};
 #[derive(Debug, Clone)]
 pub struct RelayConfig {
     /// The two ends. The relay's own interfaces have as many queues, and the same MTU.
+    ///
+    /// Permanent neighbours by default: a host lets packets that waited for an answer to ARP go while
+    /// later ones overtake them, so that their order would be no fault of the relay or the program
+    /// under test.
     pub veth: VethConfig,
     /// UDP ports of Session-Reflectors: what goes to or comes from one is a test packet. 862 by
     /// default.
@@ -42,7 +46,10 @@ pub struct RelayConfig {
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
-            veth: VethConfig::default(),
+            veth: VethConfig {
+                permanent_neighbours: true,
+                ..VethConfig::default()
+            },
             ports: vec![862],
             reply_sequence_offset: 24,
         }
@@ -103,7 +110,7 @@ const TOWARDS_REFLECTOR: &str = "relay-r";
 const TOWARDS_SENDER: &str = "relay-s";
 
 impl Relay {
-    /// A relay with one queue, MTU 1500 and a reflector on port 862.
+    /// A relay with one queue, MTU 1500, permanent neighbours and a reflector on port 862.
     ///
     /// # Errors
     /// Without privileges, or where iproute2 is missing.
@@ -191,11 +198,12 @@ impl Relay {
         Ok(self.shared.dropped()? + self.shared.log().refused + at_the_ends)
     }
 
-    /// Stops the relay, after it has let go what it held, and returns the whole log.
+    /// Stops the relay, after it has let go what it held, and returns the whole log. The ends stay,
+    /// cut off from each other.
     ///
     /// # Errors
     /// If the relay had failed.
-    pub fn stop(mut self) -> Result<Log, Error> {
+    pub fn stop(&mut self) -> Result<Log, Error> {
         self.background.stop()?;
         Ok(self.log())
     }

@@ -254,7 +254,7 @@ fn replies_have_the_lengths_of_real_peers() {
 
 #[test]
 fn echoes_come_back_unchanged_and_what_is_no_request_does_not() {
-    let (reflector, socket) = on_loopback(ReflectorConfig {
+    let (mut reflector, socket) = on_loopback(ReflectorConfig {
         echo: true,
         ..ReflectorConfig::default()
     });

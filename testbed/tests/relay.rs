@@ -147,7 +147,7 @@ fn replies_are_reordered_apart_from_requests() {
 #[test]
 fn what_is_held_in_vain_goes_when_told_to_and_at_the_end() {
     skip_unless!(Need::NetworkNamespace);
-    let relay = Relay::new(|packet| match packet.sequence {
+    let mut relay = Relay::new(|packet| match packet.sequence {
         0 => Fate::pass().after_sequence(1),
         1 => Fate::pass().after_sequence(0),
         2 => Fate::pass().after(Duration::from_secs(3600)),
@@ -307,7 +307,7 @@ fn packets_are_cut_and_their_headers_changed() {
 #[test]
 fn a_change_that_does_not_fit_fails_the_relay_and_says_so() {
     skip_unless!(Need::NetworkNamespace);
-    let relay = Relay::new(|_| Fate::pass().garble(44)).unwrap();
+    let mut relay = Relay::new(|_| Fate::pass().garble(44)).unwrap();
     let socket = sender_socket(&relay, false);
     let to = relay.veth.reflector.socket_v4(862);
     socket.send_to(&request(9), to).unwrap();

@@ -127,7 +127,7 @@ fn flows_spread_over_the_queues_behind_the_relay() {
     let config = RelayConfig {
         veth: VethConfig {
             queues: 4,
-            ..VethConfig::default()
+            ..RelayConfig::default().veth
         },
         ..RelayConfig::default()
     };
