@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod frame;
 pub mod json_file;
 pub mod measure;
 pub mod outcome;

@@ -14,7 +14,7 @@ pub use reflect::{
     PaddingPolicy, ReplyFields, ReplyFormat, reply_len, write_reply, write_reply_as, write_transmit,
 };
 pub use reply::Reply;
-pub use request::{Request, RequestFields};
+pub use request::{Request, RequestFields, write_request_timestamp, write_ssid};
 
 /// The TWAMP-Test Receiver Port and default STAMP port (RFC 8545 section 4).
 pub const UDP_PORT: u16 = 862;
@@ -62,12 +62,13 @@ mod field {
     pub(super) const SEQUENCE: Field<0, 4> = Field;
     pub(super) const TIMESTAMP: Field<4, 8> = Field;
     pub(super) const ERROR_ESTIMATE: Field<12, 2> = Field;
+    /// Of STAMP; in a TWAMP request the padding begins here.
+    pub(super) const SSID: Field<14, 2> = Field;
 
     /// The whole request, as one piece.
     pub(super) const REQUEST: Field<0, 14> = Field;
 
     // Replies.
-    pub(super) const SSID: Field<14, 2> = Field;
     pub(super) const RECEIVE_TIMESTAMP: Field<16, 8> = Field;
     /// The request once more: the three sender fields in their order.
     pub(super) const SENDER: Field<24, 14> = Field;

@@ -3,6 +3,9 @@
 use super::{REQUEST_LEN, TooShort, field};
 use crate::error_estimate::ErrorEstimate;
 
+/// Octets of a packet up to the end of the Session Identifier.
+const SSID_END: usize = 16;
+
 /// A view of a Session-Sender packet (RFC 5357 section 4.1.2).
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -81,4 +84,39 @@ impl RequestFields {
         field::ERROR_ESTIMATE.write_u16(header, self.error_estimate.to_bits());
         Ok(())
     }
+}
+
+/// Writes T1 alone into a packet that [`RequestFields::emit`] has written: the last thing to be done
+/// before it leaves. The Error Estimate that is there must name the same format.
+///
+/// # Errors
+/// `payload` is shorter than [`REQUEST_LEN`]; nothing is written.
+#[inline]
+pub fn write_request_timestamp(payload: &mut [u8], timestamp: [u8; 8]) -> Result<(), TooShort> {
+    let len = payload.len();
+    let Some(header) = payload.first_chunk_mut::<REQUEST_LEN>() else {
+        return Err(TooShort {
+            needed: REQUEST_LEN,
+            len,
+        });
+    };
+    field::TIMESTAMP.write(header, timestamp);
+    Ok(())
+}
+
+/// Writes the STAMP Session Identifier (RFC 8972 section 3) of a Session-Sender packet.
+///
+/// # Errors
+/// `payload` ends before octet 16; nothing is written.
+#[inline]
+pub fn write_ssid(payload: &mut [u8], ssid: u16) -> Result<(), TooShort> {
+    let len = payload.len();
+    let Some(header) = payload.first_chunk_mut::<SSID_END>() else {
+        return Err(TooShort {
+            needed: SSID_END,
+            len,
+        });
+    };
+    field::SSID.write_u16(header, ssid);
+    Ok(())
 }

@@ -5,7 +5,8 @@ use wire::error_estimate::ErrorEstimate;
 use wire::time::TimestampFormat;
 use wire::twamp::{
     LAX_REPLY_LEN, PaddingPolicy, REPLY_LEN, REQUEST_LEN, Reply, ReplyFields, ReplyFormat, Request,
-    RequestFields, STAMP_LEN, TooShort, reply_len, write_reply, write_reply_as, write_transmit,
+    RequestFields, STAMP_LEN, TooShort, reply_len, write_reply, write_reply_as,
+    write_request_timestamp, write_ssid, write_transmit,
 };
 
 use crate::vectors::{Vector, vectors};
@@ -161,6 +162,31 @@ fn emits_what_it_reads() {
         fields.emit(&mut emitted).unwrap();
         assert_eq!(emitted, sender);
     }
+}
+
+#[test]
+fn writes_single_fields_of_a_request_and_nothing_else() {
+    let mut payload = [0xee; 17];
+    write_request_timestamp(&mut payload, [1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+    write_ssid(&mut payload, 0x0a0b).unwrap();
+    let expected = b"\xee\xee\xee\xee\x01\x02\x03\x04\x05\x06\x07\x08\xee\xee\x0a\x0b\xee";
+    assert_eq!(&payload, expected);
+    let mut short = [0xee; 15];
+    assert_eq!(
+        write_ssid(&mut short, 1),
+        Err(TooShort {
+            needed: 16,
+            len: 15
+        })
+    );
+    assert_eq!(
+        write_request_timestamp(&mut short[..13], [1; 8]),
+        Err(TooShort {
+            needed: 14,
+            len: 13
+        })
+    );
+    assert_eq!(short, [0xee; 15]);
 }
 
 #[test]
