@@ -29,6 +29,7 @@ pub mod json_file;
 pub mod measure;
 pub mod outcome;
 pub mod pacer;
+pub mod path;
 pub mod probe;
 pub mod progress;
 pub mod receiving;
