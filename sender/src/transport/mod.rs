@@ -1,15 +1,20 @@
 //! How probes leave and replies come in.
 //!
 //! A transport is two halves, so that one thread can own each: [`Transmit`] and [`Receive`].
-//! [`socket`] is the one over UDP sockets.
+//! [`socket`] is the one over UDP sockets. For one that writes frames itself, [`ports`] keeps the
+//! source ports of its [`Sources`].
 
+mod descriptors;
 mod icmp;
+pub mod ports;
 mod receive;
 pub mod socket;
+mod sources;
 
 pub use icmp::{IcmpCounts, IcmpKind};
 pub use receive::SocketReceive;
 pub use socket::{OpenError, SocketPlan, SocketTransmit, open};
+pub use sources::Sources;
 
 use std::io;
 use std::time::Duration;

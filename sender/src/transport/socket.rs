@@ -5,18 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{SendError, SocketReceive, Transmit};
+use super::{SendError, SocketReceive, Transmit, descriptors};
 
 /// TTL and hop limit of probes: the reflector reports what is left of it (RFC 5357 section 4.2.1).
 const TTL: u32 = 255;
 /// Receive buffer asked for, in octets: some thousand small replies.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// File descriptors a process needs besides the sockets.
-const SPARE_DESCRIPTORS: u64 = 32;
 
 /// Which sockets to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +83,18 @@ pub enum OpenError {
         /// Open files allowed.
         limit: u64,
     },
+    /// There are not enough source ports.
+    #[error(
+        "{sessions} sessions need more source ports in a row than are free: there is room for \
+         {fit}; add source addresses by --source-range, choose another --source-port or lower \
+         --sessions"
+    )]
+    Ports {
+        /// Sessions wanted.
+        sessions: usize,
+        /// Sessions that would fit.
+        fit: usize,
+    },
     /// Anything else.
     #[error("cannot {action}: {source}")]
     System {
@@ -97,7 +106,7 @@ pub enum OpenError {
 }
 
 /// Wraps an error of the step `action`.
-fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> OpenError {
+pub(super) fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> OpenError {
     move |error| OpenError::System {
         action,
         source: error.into(),
@@ -110,7 +119,7 @@ fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> OpenErr
 ///
 /// See [`OpenError`]. Nothing stays open then.
 pub fn open(plan: &SocketPlan) -> Result<(SocketTransmit, SocketReceive), OpenError> {
-    raise_descriptor_limit(plan.sessions)?;
+    descriptors::raise_limit(plan.sessions, plan.sessions)?;
     let sockets: Vec<_> = (0..plan.sessions)
         .map(|session| connect(plan, session))
         .collect::<Result<_, _>>()?;
@@ -280,8 +289,18 @@ fn bind(socket: &Socket, plan: &SocketPlan, session: usize) -> Result<(), OpenEr
     if plan.source.is_none() && port == 0 {
         return Ok(());
     }
+    bind_to(socket, plan.source.unwrap_or(any), port, plan.target)
+}
+
+/// Binds a socket to a source address and port, which may be unspecified and 0.
+pub(super) fn bind_to(
+    socket: &Socket,
+    source: IpAddr,
+    port: u16,
+    target: SocketAddr,
+) -> Result<(), OpenError> {
     // A link-local source address means one on the interface of the target's scope.
-    let address = match (plan.source.unwrap_or(any), plan.target) {
+    let address = match (source, target) {
         (IpAddr::V6(v6), SocketAddr::V6(target)) => {
             if v6.is_unicast_link_local() && target.scope_id() == 0 {
                 return Err(OpenError::NoScope(v6));
@@ -298,24 +317,6 @@ fn bind(socket: &Socket, plan: &SocketPlan, session: usize) -> Result<(), OpenEr
             ErrorKind::PermissionDenied => OpenError::PortReserved(port),
             _ => system("bind the source address")(error),
         })
-}
-
-/// Raises the soft limit of open files, often 1024, as far as the sessions need and the hard
-/// limit allows.
-fn raise_descriptor_limit(sessions: usize) -> Result<(), OpenError> {
-    let needed = sessions as u64 + SPARE_DESCRIPTORS;
-    let (soft, hard) =
-        getrlimit(Resource::RLIMIT_NOFILE).map_err(system("read the limit of open files"))?;
-    if soft >= needed {
-        return Ok(());
-    }
-    if hard < needed || setrlimit(Resource::RLIMIT_NOFILE, needed, hard).is_err() {
-        return Err(OpenError::Descriptors {
-            sessions,
-            limit: hard,
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
