@@ -44,7 +44,7 @@ impl IcmpKind {
     ];
 
     /// Kind of an `ICMPv4` error (RFC 792, RFC 1812 section 5.2.7.1).
-    fn from_v4(kind: u8, code: u8) -> Self {
+    pub(super) fn from_v4(kind: u8, code: u8) -> Self {
         match (kind, code) {
             (3, 3) => Self::PortUnreachable,
             (3, 1 | 7 | 8 | 12) => Self::HostUnreachable,
@@ -57,7 +57,7 @@ impl IcmpKind {
     }
 
     /// Kind of an `ICMPv6` error (RFC 4443 section 3).
-    fn from_v6(kind: u8, code: u8) -> Self {
+    pub(super) fn from_v6(kind: u8, code: u8) -> Self {
         match (kind, code) {
             (1, 4) => Self::PortUnreachable,
             (1, 3) => Self::HostUnreachable,

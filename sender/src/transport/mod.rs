@@ -2,10 +2,12 @@
 //!
 //! A transport is two halves, so that one thread can own each: [`Transmit`] and [`Receive`].
 //! [`socket`] is the one over UDP sockets. For one that writes frames itself, [`ports`] keeps the
-//! source ports of its [`Sources`].
+//! source ports of its [`Sources`], and [`icmp_raw`] hears of ICMP errors.
 
 mod descriptors;
 mod icmp;
+mod icmp_quote;
+pub mod icmp_raw;
 pub mod ports;
 mod receive;
 pub mod socket;

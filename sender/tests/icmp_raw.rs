@@ -1,0 +1,110 @@
+//! ICMP errors about probes, heard on a raw socket in a namespace of its own.
+
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use sender::transport::icmp_raw::IcmpWatch;
+use sender::transport::{IcmpKind, Sources};
+use testbed::{DEFAULT_TIMEOUT, Need, Veth, VethConfig, skip_unless, wait_until};
+
+/// Sends a datagram, as a probe of the session with this source port would leave.
+fn send(source: IpAddr, port: u16, target: SocketAddr) {
+    let socket = UdpSocket::bind((source, port)).unwrap();
+    socket.send_to(&[0; 44], target).unwrap();
+}
+
+fn veth() -> Veth {
+    let veth = Veth::with(&VethConfig {
+        reflector_addresses: vec!["10.86.2.11/24".to_owned(), "fd00:862::11/64".to_owned()],
+        ..VethConfig::default()
+    })
+    .unwrap();
+    // No limit for one destination; one for all of them stays.
+    for setting in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
+        veth.reflector.namespace.sysctl(setting, "0").unwrap();
+    }
+    veth
+}
+
+#[test]
+fn a_closed_port_is_reported_to_the_session_and_nobody_elses_trouble_is() {
+    skip_unless!(Need::NetworkNamespace);
+    let veth = veth();
+    for (source, target, other) in [
+        (
+            IpAddr::from(veth.sender.ipv4),
+            IpAddr::from(veth.reflector.ipv4),
+            "10.86.2.11",
+        ),
+        (
+            veth.sender.ipv6.into(),
+            veth.reflector.ipv6.into(),
+            "fd00:862::11",
+        ),
+    ] {
+        let other: IpAddr = other.parse().unwrap();
+        let closed = SocketAddr::new(target, 862);
+        let sources = Arc::new(Sources::new([source], 40_000, 10).unwrap());
+        veth.sender.namespace.run(|| {
+            let mut watch = IcmpWatch::open(closed, sources, None).unwrap();
+            // Errors about other programs' datagrams, ours by all but one number.
+            for _ in 0..5 {
+                send(source, 40_010, closed);
+                send(source, 39_999, closed);
+                send(source, 40_000, SocketAddr::new(target, 863));
+                send(source, 40_000, SocketAddr::new(other, 862));
+            }
+            let mut taken = Vec::new();
+            // The kernel limits the rate of errors, so a datagram may stay without one.
+            wait_until("the sessions have heard", DEFAULT_TIMEOUT, || {
+                for port in [40_009, 40_000, 40_004] {
+                    send(source, port, closed);
+                }
+                while watch.receive(&mut |error| taken.push(error)).unwrap() {}
+                let heard: BTreeSet<usize> = taken.iter().map(|error| error.session).collect();
+                [0, 4, 9].iter().all(|session| heard.contains(session))
+            });
+            let strangers = taken
+                .iter()
+                .any(|error| ![0, 4, 9].contains(&error.session));
+            assert!(!strangers, "{taken:?}");
+            assert!(
+                taken
+                    .iter()
+                    .all(|error| error.kind == IcmpKind::PortUnreachable)
+            );
+            let counts = watch.counts();
+            assert_eq!(
+                (counts.total(), counts.of(IcmpKind::PortUnreachable)),
+                (3, 3)
+            );
+        });
+    }
+}
+
+#[test]
+fn a_flood_is_taken_in_turns() {
+    skip_unless!(Need::NetworkNamespace);
+    let veth = veth();
+    let closed = SocketAddr::new(veth.reflector.ipv4.into(), 862);
+    let source = IpAddr::from(veth.sender.ipv4);
+    let sources = Arc::new(Sources::new([source], 40_000, 1).unwrap());
+    veth.sender.namespace.run(|| {
+        let mut watch = IcmpWatch::open(closed, sources, None).unwrap();
+        let socket = UdpSocket::bind((source, 40_000)).unwrap();
+        let mut sizes = Vec::new();
+        wait_until("a turn is full", DEFAULT_TIMEOUT, || {
+            for _ in 0..100 {
+                socket.send_to(&[0; 44], closed).unwrap();
+            }
+            let mut taken = 0;
+            watch.receive(&mut |_| taken += 1).unwrap();
+            sizes.push(taken);
+            taken >= 64
+        });
+        assert_eq!(sizes.iter().max(), Some(&64), "{sizes:?}");
+    });
+}
