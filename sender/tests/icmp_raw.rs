@@ -76,11 +76,9 @@ fn a_closed_port_is_reported_to_the_session_and_nobody_elses_trouble_is() {
                     .iter()
                     .all(|error| error.kind == IcmpKind::PortUnreachable)
             );
-            let counts = watch.counts();
-            assert_eq!(
-                (counts.total(), counts.of(IcmpKind::PortUnreachable)),
-                (3, 3)
-            );
+            let total = u64::try_from(taken.len()).unwrap();
+            assert_eq!(watch.counts().total(), total);
+            assert_eq!(watch.counts().of(IcmpKind::PortUnreachable), total);
         });
     }
 }
