@@ -8,7 +8,7 @@ use std::time::Duration;
 use wire::time::Nanos;
 
 use crate::args::Args;
-use crate::schedule::{Limit, Pace};
+use crate::schedule::{Limit, Pace, Times};
 use crate::target::Target;
 
 /// Packets per second when neither --rate nor --interval is given.
@@ -168,7 +168,7 @@ fn limit(args: &Args, pace: Pace) -> Result<Limit, ConfigError> {
         (Some(count), _) if count < 1 => refuse("--count", "must be at least 1"),
         (_, Some(duration)) if duration.is_zero() => refuse("--duration", "must be above zero"),
         (Some(count), _) => Ok(Limit::packets(count.unsigned_abs())),
-        (None, Some(duration)) => Ok(Limit::duration(pace, duration)),
+        (None, Some(duration)) => Ok(Limit::duration(&Times::periodic(pace), duration)),
         (None, None) => Ok(Limit::packets(DEFAULT_COUNT)),
     }
 }

@@ -37,6 +37,7 @@ pub mod reply;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod seed;
 pub mod sending;
 pub mod session;
 pub mod signals;

@@ -1,6 +1,7 @@
 //! A run from the first look-up to the results: one thread sends, one receives.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::measure::Measurement;
 use crate::outcome::{Endpoints, Outcome};
 use crate::pacer::{Pacer, SystemTimer};
 use crate::receiving::Receiving;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Times};
 use crate::sending::{Sending, Sent};
 use crate::transport::socket::{self, SocketPlan};
 use crate::transport::{OpenError, SocketReceive, SocketTransmit};
@@ -78,7 +79,11 @@ pub fn run(config: &Config, addresses: &[SocketAddr], control: &Control) -> Resu
                 let spin = thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1);
                 Sending {
                     transmit,
-                    schedule: Schedule::new(config.pace, config.limit),
+                    schedule: Schedule::new(
+                        Times::periodic(config.pace),
+                        NonZeroU32::MIN,
+                        config.limit,
+                    ),
                     pacer: Pacer::new(SystemTimer::start(), spin),
                     clock: SystemClock,
                     discipline: Discipline::read,

@@ -111,13 +111,15 @@ impl<X: Transmit, T: Timer, C: Clock> Sending<'_, X, T, C> {
         let mut estimate = self.error_estimate(&mut sent.clock);
         let mut estimate_due = CLOCK_STATE_INTERVAL;
         let mut turn = 0;
+        let mut slots = Vec::with_capacity(1);
         loop {
             let elapsed = self.pacer.elapsed();
             if elapsed >= estimate_due {
                 estimate = self.error_estimate(&mut sent.clock);
                 estimate_due = elapsed + CLOCK_STATE_INTERVAL;
             }
-            match self.schedule.step(elapsed) {
+            slots.clear();
+            match self.schedule.take(elapsed, 1, &mut slots) {
                 Step::Done => break,
                 Step::WaitUntil(due) => {
                     let control = self.control;
@@ -125,7 +127,7 @@ impl<X: Transmit, T: Timer, C: Clock> Sending<'_, X, T, C> {
                         break;
                     }
                 }
-                Step::Send { .. } => {
+                Step::Send => {
                     if self.control.sending_stopped() {
                         // The slot in hand is not reached either.
                         sent.not_reached += 1;

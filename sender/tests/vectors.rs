@@ -1,7 +1,8 @@
-//! The reference vectors for metrics, `vectors/metrics.json`.
+//! The reference vectors: `vectors/metrics.json` for metrics, and `vectors/exp_schedule.json` (RFC
+//! 4656 Appendix B) for the exponential schedule.
 //!
-//! Not used yet: `pdv`, `mean_abs_ipdv`, `max_n_reordering_per_arrival` and the directional figures of
-//! `loss_stateful`, which the sender does not report.
+//! Of the metrics, not used yet: `pdv`, `mean_abs_ipdv`, `max_n_reordering_per_arrival` and the
+//! directional figures of `loss_stateful`, which the sender does not report.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +15,8 @@ use sender::measure::delay::{Delays, ReflectorTimes};
 use sender::measure::jitter::Jitter;
 use sender::measure::reordering::{Arrival, Reordering};
 use sender::measure::{Measurement, Reception, ReplyStamps, T4Source, Verdict};
+use sender::schedule::owamp::Deviates;
+use sender::seed::Seed;
 use serde_json::Value;
 use wire::time::{Nanos, NtpTimestamp, Utc};
 
@@ -227,4 +230,28 @@ fn counts_duplication_per_probe() {
         counts.replicated_ratio(),
         case["replicated_packet_rate"].as_f64()
     );
+}
+
+#[test]
+fn makes_the_exponential_schedule_of_rfc_4656() {
+    let schedules: Value = serde_json::from_str(include_str!("vectors/exp_schedule.json")).unwrap();
+    let cases = schedules["vectors"].as_array().unwrap();
+    assert_eq!(cases.len(), 4);
+    for case in cases {
+        let hex = |value: &Value| u64::from_str_radix(value.as_str().unwrap(), 16).unwrap();
+        let sid: Seed = case["sid"].as_str().unwrap().parse().unwrap();
+        let first: Vec<u64> = case["first_8"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(hex)
+            .collect();
+        assert_eq!(
+            Deviates::new(sid).take(8).collect::<Vec<_>>(),
+            first,
+            "{case}"
+        );
+        let sum: u64 = Deviates::new(sid).take(1_000_000).sum();
+        assert_eq!(sum, hex(&case["sum_1000000"]), "{case}");
+    }
 }

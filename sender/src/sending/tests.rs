@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::mpsc;
 
 use wire::time::{NtpTimestamp, Tai, TaiOffset};
 use wire::twamp::Request;
 
 use super::*;
-use crate::schedule::{Limit, Pace};
+use crate::schedule::{Limit, Pace, Times};
 
 /// Time passes only by waiting.
 #[derive(Clone, Copy)]
@@ -112,7 +113,11 @@ impl Scene {
         let pace = Pace::from_rate(1000.0).unwrap();
         let sending = Sending {
             transmit: &self.network,
-            schedule: Schedule::new(pace, Limit::packets(self.packets)),
+            schedule: Schedule::new(
+                Times::periodic(pace),
+                NonZeroU32::MIN,
+                Limit::packets(self.packets),
+            ),
             pacer: Pacer::new(FakeTime(&self.time), true),
             clock: FakeTime(&self.time),
             discipline: self.discipline,

@@ -1,0 +1,82 @@
+//! Exponentially distributed numbers from uniform ones, in integers alone: the algorithm of RFC
+//! 4656 section 5 (Knuth's algorithm S), so that every machine finds the same.
+
+/// `Q[k]` of RFC 4656 section 5.2: the sum of (ln 2)^i / i! for i from 1 to k, in units of 2^-32.
+const Q: [u32; 12] = [
+    0,
+    0xB172_17F8,
+    0xEEF1_93F7,
+    0xFD27_1862,
+    0xFF9D_6DD0,
+    0xFFF4_CFD0,
+    0xFFFE_E819,
+    0xFFFF_E7FF,
+    0xFFFF_FE2B,
+    0xFFFF_FFE0,
+    0xFFFF_FFFE,
+    0xFFFF_FFFF,
+];
+
+/// ln 2 in units of 2^-32.
+const LN2: u64 = Q[1] as u64;
+
+/// A number of mean 1 in units of 2^-32, from as many of the uniformly distributed `words` as it
+/// takes. It is below 23 (33 ln 2).
+pub(super) fn deviate(mut words: impl FnMut() -> u32) -> u64 {
+    let word = words();
+    let ones = word.leading_ones();
+    // Without the leading ones and the zero after them; all 32 bits may be gone.
+    let uniform = word.checked_shl(ones + 1).unwrap_or(0);
+    let integer = u64::from(ones);
+    if u64::from(uniform) < LN2 {
+        return integer * LN2 + u64::from(uniform);
+    }
+    let mut least = words().min(words());
+    // Q[2] settles most of it; the last entry stands for all that is left.
+    for _ in Q[2..11].iter().take_while(|&&q| uniform >= q) {
+        least = least.min(words());
+    }
+    // At most 33 x 2^32 x LN2 < 2^70 before the shift.
+    let product = ((u128::from(integer) << 32) | u128::from(least)) * u128::from(LN2);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "below 2^38 after the shift"
+    )]
+    let result = (product >> 32) as u64;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &[u32]) -> u64 {
+        let mut words = words.iter().copied();
+        let found = deviate(|| words.next().expect("no more words than are due"));
+        assert_eq!(words.next(), None, "words are left");
+        found
+    }
+
+    #[test]
+    fn takes_as_many_words_as_the_remainder_asks_for() {
+        assert_eq!(of(&[0]), 0);
+        assert_eq!(of(&[0x8000_0000]), LN2, "one leading one");
+        assert_eq!(
+            of(&[u32::MAX]),
+            32 * LN2,
+            "all ones: nothing is left to shift"
+        );
+        assert_eq!(of(&[0xFFFF_FFFE]), 31 * LN2);
+        // A remainder of ln 2 or more: the least of k words, k by the remainder.
+        let minimum = |least: u64| (least * LN2) >> 32;
+        assert_eq!(of(&[0x6000_0000, 9 << 20, 5 << 20]), minimum(5 << 20));
+        assert_eq!(
+            of(&[0x7800_0000, 9 << 20, 7 << 20, 8 << 20]),
+            minimum(7 << 20)
+        );
+        // The largest remainder there is: 2^32 - 2, which is below Q[11] only.
+        let mut words = vec![0x7FFF_FFFF];
+        words.extend((1..=11).rev().map(|word| word << 24));
+        assert_eq!(of(&words), minimum(1 << 24));
+    }
+}
