@@ -32,6 +32,7 @@ pub mod pacer;
 pub mod path;
 pub mod probe;
 pub mod progress;
+pub mod ramp;
 pub mod receiving;
 pub mod reply;
 pub mod report;

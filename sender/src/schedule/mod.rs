@@ -170,6 +170,11 @@ impl Schedule {
     /// a part was handed out.
     pub fn new(times: Times, burst: NonZeroU32, limit: Limit) -> Self {
         let size = burst.get();
+        let burst = match times {
+            // One burst without an end.
+            Times::Max => u64::MAX,
+            _ => size.into(),
+        };
         let process = match times {
             Times::Periodic { pace, offset } => {
                 Process::Periodic(Periodic::new(pace, size, offset))
@@ -182,8 +187,8 @@ impl Schedule {
         Self {
             times,
             process,
-            burst: size.into(),
-            left_of_burst: size.into(),
+            burst,
+            left_of_burst: burst,
             end: limit.packets.min(limit.slots),
             end_max: limit.slots,
             until: nanos(limit.end),
@@ -212,9 +217,15 @@ impl Schedule {
                 otherwise = Step::WaitUntil(Duration::from_nanos(due));
                 break;
             }
+            let due = Duration::from_nanos(due);
             let ready = self.left_of_burst.min(self.end - self.next);
             let count = usize::try_from(ready).map_or(room, |ready| ready.min(room));
-            slots.extend(iter::repeat_n(Duration::from_nanos(due), count));
+            if count == 1 {
+                // The usual case, at half the cost.
+                slots.push(due);
+            } else {
+                slots.extend(iter::repeat_n(due, count));
+            }
             room -= count;
             self.pass(count as u64);
         }

@@ -43,8 +43,12 @@ impl Poisson {
     pub fn advance(&mut self) {
         let gap = exponential::deviate(|| self.generator.next_u32());
         let capped = u128::from(gap.min(u64::from(GAP_MAX) << 32));
-        let scaled = self.mean.saturating_mul(capped) >> 32;
-        self.due = self.due.saturating_add(scaled);
+        let product = match u64::try_from(self.mean) {
+            // Up to 4 s, and then this is a single multiplication.
+            Ok(mean) => u128::from(mean) * capped,
+            Err(_) => self.mean.saturating_mul(capped),
+        };
+        self.due = self.due.saturating_add(product >> 32);
     }
 }
 
