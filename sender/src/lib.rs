@@ -16,8 +16,8 @@
 //! and 16 for its place in the order of arrival), and the histograms take 5 MiB at most, however
 //! long the run.
 //!
-//! [`schedule`], [`session`], [`reply`] and [`measure`] are pure: no I/O, no clock. [`transport`]
-//! is the only door to the network. The binary `sender` is [`cli::main`].
+//! [`schedule`], [`ramp`], [`session`], [`reply`], [`measure`] and [`limits`] are pure: no I/O, no
+//! clock. [`transport`] is the only door to the network. The binary `sender` is [`cli::main`].
 
 pub mod args;
 pub mod cli;
@@ -26,6 +26,7 @@ pub mod control;
 pub mod error;
 pub mod frame;
 pub mod json_file;
+pub mod limits;
 pub mod measure;
 pub mod outcome;
 pub mod pacer;
