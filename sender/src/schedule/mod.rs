@@ -15,9 +15,9 @@ mod limit;
 pub mod owamp;
 pub mod pace;
 pub mod periodic;
+mod places;
 pub mod poisson;
 
-use std::iter;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub use pace::Pace;
 
 use self::owamp::Owamp;
 use self::periodic::Periodic;
+use self::places::{AtOnce, Places, Slots};
 use self::poisson::Poisson;
 use crate::seed::Seed;
 
@@ -140,25 +141,13 @@ impl Process {
 }
 
 /// The packets of a run, handed out by their intended send times.
-///
-/// Packets are counted by their places: a slot has as many as its burst, whether they are sent or
-/// skipped.
 #[derive(Debug)]
 pub struct Schedule {
     times: Times,
     process: Process,
-    /// Packets per slot, at least 1.
-    burst: u64,
-    /// Packets of the slot in hand that are neither handed out nor skipped.
-    left_of_burst: u64,
-    /// The first packet that is not part of the run, so far.
-    end: u64,
-    /// How far skipped packets may move it.
-    end_max: u64,
+    places: Places,
     /// Slots due at this time or later are not part of the run, in nanoseconds from the start.
     until: u64,
-    next: u64,
-    skipped: u64,
     /// In nanoseconds.
     tolerance: u64,
 }
@@ -187,13 +176,8 @@ impl Schedule {
         Self {
             times,
             process,
-            burst,
-            left_of_burst: burst,
-            end: limit.packets.min(limit.slots),
-            end_max: limit.slots,
+            places: Places::new(burst, limit),
             until: nanos(limit.end),
-            next: 0,
-            skipped: 0,
             tolerance: interval.max(nanos(TOLERANCE_FLOOR)),
         }
     }
@@ -205,44 +189,13 @@ impl Schedule {
         if !self.skip_before(now, now.saturating_sub(self.tolerance)) {
             return Step::WaitUntil(Duration::from_nanos(self.process.due(now)));
         }
-        let mut room = max.max(1);
-        let mut otherwise = Step::Send;
-        while room > 0 {
-            let due = self.process.due(now);
-            if self.next >= self.end || due >= self.until {
-                otherwise = Step::Done;
-                break;
-            }
-            if due > now {
-                otherwise = Step::WaitUntil(Duration::from_nanos(due));
-                break;
-            }
-            let due = Duration::from_nanos(due);
-            let ready = self.left_of_burst.min(self.end - self.next);
-            let count = usize::try_from(ready).map_or(room, |ready| ready.min(room));
-            if count == 1 {
-                // The usual case, at half the cost.
-                slots.push(due);
-            } else {
-                slots.extend(iter::repeat_n(due, count));
-            }
-            room -= count;
-            self.pass(count as u64);
-        }
-        if room < max.max(1) {
-            Step::Send
-        } else {
-            otherwise
-        }
-    }
-
-    /// Leaves the next `count` packets of the slot in hand behind.
-    fn pass(&mut self, count: u64) {
-        self.next += count;
-        self.left_of_burst -= count;
-        if self.left_of_burst == 0 {
-            self.process.advance();
-            self.left_of_burst = self.burst;
+        let (places, until, max) = (&mut self.places, self.until, max.max(1));
+        // The kind of process is settled here, once for all packets.
+        match &mut self.process {
+            Process::Periodic(periodic) => places.hand_out(periodic, now, until, max, slots),
+            Process::Poisson(poisson) => places.hand_out(poisson, now, until, max, slots),
+            Process::Owamp(owamp) => places.hand_out(owamp.as_mut(), now, until, max, slots),
+            Process::Max => places.hand_out(&mut AtOnce(now), now, until, max, slots),
         }
     }
 
@@ -251,39 +204,28 @@ impl Schedule {
     fn skip_before(&mut self, now: u64, limit: u64) -> bool {
         let limit = limit.min(self.until);
         for _ in 0..SKIPPED_PER_CALL {
-            if self.next >= self.end || self.process.due(now) >= limit {
+            if self.places.left() == 0 || self.process.due(now) >= limit {
                 return true;
             }
-            // A last burst that is not needed whole is not missed whole either.
-            self.skip(self.left_of_burst.min(self.end - self.next));
+            self.places.skip_slot();
             self.process.advance();
-            self.left_of_burst = self.burst;
             if let Process::Periodic(periodic) = &mut self.process {
-                let slots = periodic.jump(limit);
-                let each = self.burst.min(self.end - self.next);
-                self.skip(slots.saturating_mul(each));
+                let passed = periodic.jump(limit);
+                self.places.skip_slots(passed);
             }
         }
         false
     }
 
-    /// Counts `packets` places as skipped, and moves the end by as much as it may.
-    fn skip(&mut self, packets: u64) {
-        let skipped = packets.min(self.end_max - self.next);
-        self.skipped += skipped;
-        self.next += skipped;
-        self.end = self.end.saturating_add(skipped).min(self.end_max);
-    }
-
     /// Number of packets not handed out because their time had passed.
     pub fn skipped(&self) -> u64 {
-        self.skipped
+        self.places.skipped()
     }
 
     /// Number of packets neither handed out nor skipped so far. Of a random schedule that ends with
     /// a duration it is what is to be expected, and 0 of one that goes as fast as it can.
     pub fn left(&self) -> u64 {
-        let counted = self.end.saturating_sub(self.next);
+        let counted = self.places.left();
         if self.until == u64::MAX {
             return counted;
         }

@@ -8,6 +8,7 @@ use aes::cipher::{Array, Block, BlockCipherEncrypt, KeyInit};
 
 use super::exponential;
 use super::pace::Pace;
+use super::places::Slots;
 use crate::seed::Seed;
 
 /// Blocks made at a time: as many as the processor's AES units work on at once.
@@ -105,9 +106,10 @@ impl Owamp {
         owamp.advance();
         owamp
     }
+}
 
-    /// When the slot in hand is due, in nanoseconds from the start, rounded down.
-    pub fn due(&self) -> u64 {
+impl Slots for Owamp {
+    fn due(&self) -> u64 {
         let nanos = self
             .due
             .saturating_mul(u128::from(super::pace::NANOS_PER_SECOND))
@@ -115,8 +117,7 @@ impl Owamp {
         u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 
-    /// Goes on to the next slot.
-    pub fn advance(&mut self) {
+    fn advance(&mut self) {
         let deviate = exponential::deviate(|| self.deviates.0.word());
         self.due += (u128::from(deviate) * u128::from(self.mean)) >> 32;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand_pcg::rand_core::Rng;
 
 use super::pace::Pace;
+use super::places::Slots;
 use crate::seed::Seed;
 
 /// The slots of a periodic process, one after the other.
@@ -44,23 +45,6 @@ impl Periodic {
         }
     }
 
-    /// When the slot in hand is due, in nanoseconds from the start.
-    pub fn due(&self) -> u64 {
-        self.due
-    }
-
-    /// Goes on to the next slot.
-    pub fn advance(&mut self) {
-        self.slot += 1;
-        self.due = self.due.saturating_add(self.step.0);
-        // Both are below `packets`, which is at most 10^18.
-        self.fraction += self.step.1;
-        if self.fraction >= self.pace.packets {
-            self.fraction -= self.pace.packets;
-            self.due = self.due.saturating_add(1);
-        }
-    }
-
     /// Goes on to the first slot due at or after `limit`, in nanoseconds from the start, and
     /// returns how many slots it passed over.
     pub fn jump(&mut self, limit: u64) -> u64 {
@@ -76,6 +60,23 @@ impl Periodic {
             (self.due, self.fraction) = (self.offset.saturating_add(due), fraction);
         }
         passed
+    }
+}
+
+impl Slots for Periodic {
+    fn due(&self) -> u64 {
+        self.due
+    }
+
+    fn advance(&mut self) {
+        self.slot += 1;
+        self.due = self.due.saturating_add(self.step.0);
+        // Both are below `packets`, which is at most 10^18.
+        self.fraction += self.step.1;
+        if self.fraction >= self.pace.packets {
+            self.fraction -= self.pace.packets;
+            self.due = self.due.saturating_add(1);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use rand_pcg::rand_core::Rng;
 
 use super::exponential;
 use super::pace::Pace;
+use super::places::Slots;
 use crate::seed::Seed;
 
 /// Longest gap, in mean gaps. Of the gaps one in 22 000 would be longer; cutting them off makes the
@@ -34,14 +35,22 @@ impl Poisson {
         poisson
     }
 
-    /// When the slot in hand is due, in nanoseconds from the start, rounded down.
-    pub fn due(&self) -> u64 {
+    /// Three uniformly distributed words.
+    #[expect(clippy::cast_possible_truncation, reason = "two words of one number")]
+    fn words(&mut self) -> [u32; 3] {
+        let two = self.generator.next_u64();
+        [two as u32, (two >> 32) as u32, self.generator.next_u32()]
+    }
+}
+
+impl Slots for Poisson {
+    fn due(&self) -> u64 {
         u64::try_from(self.due >> 32).unwrap_or(u64::MAX)
     }
 
-    /// Goes on to the next slot.
-    pub fn advance(&mut self) {
-        let gap = exponential::deviate(|| self.generator.next_u32());
+    fn advance(&mut self) {
+        let [word, one, other] = self.words();
+        let gap = exponential::deviate_of_three(word, [one, other], || self.generator.next_u32());
         let capped = u128::from(gap.min(u64::from(GAP_MAX) << 32));
         let product = match u64::try_from(self.mean) {
             // Up to 4 s, and then this is a single multiplication.

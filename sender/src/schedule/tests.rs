@@ -1,5 +1,7 @@
 //! The schedule with a clock that jumps about as it likes.
 
+use std::iter;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -252,7 +254,8 @@ fn a_random_schedule_ends_with_its_duration() {
     for millis in 0..10_000 {
         let (slots, step) = taken(&mut schedule, Duration::from_millis(millis));
         assert!(slots.iter().all(|&slot| slot < seconds(10)));
-        assert_ne!(step, Step::Done);
+        // It is known a gap earlier that nothing will come: nine mean gaps, hardly ever.
+        assert!(step != Step::Done || millis > 9_990);
         sent += slots.len();
         if millis == 5_000 {
             assert!(schedule.left().abs_diff(5_000) < 10, "{}", schedule.left());
