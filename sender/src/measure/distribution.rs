@@ -1,23 +1,31 @@
-//! The distribution of one signed delay over a run.
+//! The distribution of one signed delay over a run or an interval.
 //!
 //! HDR histograms hold counts of non-negative integers, but delays between unsynchronised clocks
 //! and delay variations are signed, so each distribution is a pair: magnitudes of the negative
-//! samples and of the others. Both grow by themselves, so no sample is clamped. Minimum, mean and
-//! maximum are kept outside the histograms and are exact.
+//! samples and of the others. Both come with their first sample and grow by themselves, so no
+//! sample is clamped and a metric without samples takes no memory. Minimum, mean and maximum are
+//! kept outside the histograms and are exact.
 
 use hdrhistogram::Histogram;
 use wire::time::Nanos;
 
-/// Significant decimal digits kept by the histograms: a percentile is within 0.1 % of the sample.
-const PRECISION: u8 = 3;
+/// Significant decimal digits of the figures of a run: a percentile is within 0.1 % of the sample.
+const FINE: u8 = 3;
+
+/// Digits where many distributions are kept at a time: within 1 %.
+const COARSE: u8 = 2;
 
 /// All samples of one delay metric.
-#[derive(Debug)]
+///
+/// A fine one takes 8 KiB for each doubling from 2 µs to its largest magnitude and 16 KiB below,
+/// so 96 KiB at 1 ms; a coarse one takes 1 KiB for each doubling from 256 ns, so 14 KiB at 1 ms.
+#[derive(Debug, Clone)]
 pub struct Distribution {
     /// Magnitudes of the samples below zero.
-    negative: Histogram<u64>,
+    negative: Option<Histogram<u64>>,
     /// Samples at or above zero.
-    positive: Histogram<u64>,
+    positive: Option<Histogram<u64>>,
+    digits: u8,
     count: u64,
     sum: i128,
     min: i64,
@@ -40,6 +48,8 @@ pub struct Summary {
     pub p50: Nanos,
     /// 90th percentile.
     pub p90: Nanos,
+    /// 95th percentile.
+    pub p95: Nanos,
     /// 99th percentile.
     pub p99: Nanos,
     /// 99.9th percentile.
@@ -48,20 +58,59 @@ pub struct Summary {
     pub max: Nanos,
 }
 
+/// Packet delay variation (RFC 5481 section 4.2): delays above the smallest of the same samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pdv {
+    /// Arithmetic mean in nanoseconds.
+    pub mean: f64,
+    /// Median.
+    pub p50: Nanos,
+    /// 95th percentile.
+    pub p95: Nanos,
+    /// 99th percentile.
+    pub p99: Nanos,
+    /// 99.9th percentile.
+    pub p999: Nanos,
+    /// Largest, the range of the delays.
+    pub max: Nanos,
+}
+
+/// Samples that a [`Distribution`] does not tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    /// Smallest sample that falls into it.
+    pub low: Nanos,
+    /// Largest sample that falls into it.
+    pub high: Nanos,
+    /// Samples in it, at least 1.
+    pub count: u64,
+}
+
 impl Default for Distribution {
+    /// An empty distribution with percentiles within 0.1 %.
     fn default() -> Self {
+        Self::with_digits(FINE)
+    }
+}
+
+impl Distribution {
+    /// An empty distribution with percentiles within 1 %, for where many are kept.
+    pub fn coarse() -> Self {
+        Self::with_digits(COARSE)
+    }
+
+    fn with_digits(digits: u8) -> Self {
         Self {
-            negative: empty_histogram(),
-            positive: empty_histogram(),
+            negative: None,
+            positive: None,
+            digits,
             count: 0,
             sum: 0,
             min: i64::MAX,
             max: i64::MIN,
         }
     }
-}
 
-impl Distribution {
     /// Adds one sample.
     pub fn record(&mut self, sample: Nanos) {
         let nanos = sample.nanos();
@@ -74,6 +123,7 @@ impl Distribution {
         } else {
             &mut self.positive
         };
+        let half = half.get_or_insert_with(|| empty_histogram(self.digits));
         // An auto-resizing histogram of 64-bit values refuses nothing (tested at the extremes);
         // on a target with a smaller `usize` it saturates rather than lose the sample.
         if half.record(nanos.unsigned_abs()).is_err() {
@@ -81,72 +131,222 @@ impl Distribution {
         }
     }
 
+    /// Adds all samples of `other`, each to within the coarser of the two precisions.
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        for (mine, theirs) in [
+            (&mut self.negative, &other.negative),
+            (&mut self.positive, &other.positive),
+        ] {
+            let Some(theirs) = theirs else { continue };
+            let mine = mine.get_or_insert_with(|| empty_histogram(self.digits));
+            if mine.add(theirs).is_err() {
+                for bucket in theirs.iter_recorded() {
+                    mine.saturating_record_n(
+                        bucket.value_iterated_to(),
+                        bucket.count_since_last_iteration(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Forgets all samples and keeps the memory for the next.
+    pub fn clear(&mut self) {
+        for half in [&mut self.negative, &mut self.positive]
+            .into_iter()
+            .flatten()
+        {
+            half.reset();
+        }
+        (self.count, self.sum) = (0, 0);
+        (self.min, self.max) = (i64::MAX, i64::MIN);
+    }
+
     /// Number of samples recorded.
     pub fn count(&self) -> u64 {
         self.count
     }
 
+    /// Number of samples below zero.
+    pub fn count_negative(&self) -> u64 {
+        self.negative.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// Magnitudes of the samples below zero, in nanoseconds; `None` when there never was one.
+    pub fn negative(&self) -> Option<&Histogram<u64>> {
+        self.negative.as_ref()
+    }
+
+    /// The samples at or above zero, in nanoseconds; `None` when there never was one.
+    pub fn positive(&self) -> Option<&Histogram<u64>> {
+        self.positive.as_ref()
+    }
+
+    /// Arithmetic mean in nanoseconds; `None` when nothing was recorded.
+    pub fn mean(&self) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "a mean is reported as a float")]
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+
+    /// The percentile `percent`, from 0 (the minimum) to 100 (the maximum), by nearest rank;
+    /// values outside are taken as the nearer end. `None` when nothing was recorded.
+    pub fn percentile(&self, percent: f64) -> Option<Nanos> {
+        // In whole billionths, because 99.9 % of 1000 as a product of floats may be above 999.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 1e9 after the clamp, and `as` turns NaN into 0"
+        )]
+        let billionths = (percent.clamp(0.0, 100.0) * 1e7).round() as u64;
+        (self.count > 0).then(|| self.at_ranks([self.rank(billionths)])[0])
+    }
+
     /// Minimum, mean, percentiles and maximum; `None` when nothing was recorded.
     pub fn summary(&self) -> Option<Summary> {
-        if self.count == 0 {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a mean is reported as a float")]
-        let mean = self.sum as f64 / self.count as f64;
+        let mean = self.mean()?;
+        let ranks = [
+            500_000_000,
+            900_000_000,
+            950_000_000,
+            990_000_000,
+            999_000_000,
+        ]
+        .map(|billionths| self.rank(billionths));
+        let [p50, p90, p95, p99, p999] = self.at_ranks(ranks);
         Some(Summary {
             count: self.count,
             min: Nanos::from_nanos(self.min),
             mean,
-            p50: self.per_mille(500),
-            p90: self.per_mille(900),
-            p99: self.per_mille(990),
-            p999: self.per_mille(999),
+            p50,
+            p90,
+            p95,
+            p99,
+            p999,
             max: Nanos::from_nanos(self.max),
         })
     }
 
-    /// The sample of rank ceil(count x `per_mille` / 1000), counted from the most negative.
-    fn per_mille(&self, per_mille: u64) -> Nanos {
-        let rank = (u128::from(self.count) * u128::from(per_mille)).div_ceil(1000);
-        let rank = u64::try_from(rank).unwrap_or(self.count).max(1);
+    /// All buckets with samples, from the most negative. The ends are cut to the extreme samples.
+    pub fn buckets(&self) -> Vec<Bucket> {
+        let mut buckets = Vec::new();
+        if let Some(negative) = &self.negative {
+            for bucket in negative.iter_recorded() {
+                let (low, high) = bounds(negative, bucket.value_iterated_to());
+                buckets.push(self.bucket(
+                    0i64.saturating_sub_unsigned(high),
+                    0i64.saturating_sub_unsigned(low),
+                    bucket.count_since_last_iteration(),
+                ));
+            }
+            buckets.reverse();
+        }
+        if let Some(positive) = &self.positive {
+            for bucket in positive.iter_recorded() {
+                let (low, high) = bounds(positive, bucket.value_iterated_to());
+                buckets.push(self.bucket(
+                    0i64.saturating_add_unsigned(low),
+                    0i64.saturating_add_unsigned(high),
+                    bucket.count_since_last_iteration(),
+                ));
+            }
+        }
+        buckets
+    }
+
+    fn bucket(&self, low: i64, high: i64, count: u64) -> Bucket {
+        Bucket {
+            low: Nanos::from_nanos(low.max(self.min)),
+            high: Nanos::from_nanos(high.min(self.max)),
+            count,
+        }
+    }
+
+    /// ceil(count x `billionths` / 1e9), at least 1.
+    fn rank(&self, billionths: u64) -> u64 {
+        let rank = (u128::from(self.count) * u128::from(billionths)).div_ceil(1_000_000_000);
+        u64::try_from(rank).unwrap_or(self.count).max(1)
+    }
+
+    /// The samples of these ascending ranks, counted from the most negative as 1, in one pass.
+    fn at_ranks<const N: usize>(&self, ranks: [u64; N]) -> [Nanos; N] {
+        let below_zero = self.count_negative();
+        let mut values = ranks.map(|rank| if rank == 1 { self.min } else { self.max });
         // The ends are known exactly.
-        if rank == 1 {
-            return Nanos::from_nanos(self.min);
+        let inner = |&i: &usize| ranks[i] > 1 && ranks[i] < self.count;
+        if let Some(negative) = &self.negative {
+            // The most negative sample has the largest magnitude, so ranks run backwards here.
+            let wanted = (0..N).rev().filter(inner);
+            let wanted = wanted.filter(|&i| ranks[i] <= below_zero);
+            let ranked = wanted.map(|i| (i, below_zero - ranks[i] + 1));
+            walk(negative, ranked, |i, magnitude| {
+                values[i] = 0i64.saturating_sub_unsigned(magnitude);
+            });
         }
-        if rank == self.count {
-            return Nanos::from_nanos(self.max);
+        if let Some(positive) = &self.positive {
+            let wanted = (0..N).filter(inner).filter(|&i| ranks[i] > below_zero);
+            let ranked = wanted.map(|i| (i, ranks[i] - below_zero));
+            walk(positive, ranked, |i, value| {
+                values[i] = 0i64.saturating_add_unsigned(value);
+            });
         }
-        let below_zero = self.negative.len();
-        let value = if rank <= below_zero {
-            // The most negative sample has the largest magnitude.
-            let magnitude = value_at_rank(&self.negative, below_zero - rank + 1);
-            0i64.saturating_sub_unsigned(magnitude)
-        } else {
-            0i64.saturating_add_unsigned(value_at_rank(&self.positive, rank - below_zero))
-        };
         // A bucket may reach beyond the extreme sample it holds.
-        Nanos::from_nanos(value.clamp(self.min, self.max))
+        values.map(|value| Nanos::from_nanos(value.clamp(self.min, self.max)))
     }
 }
 
-/// The middle of the bucket that holds the `rank`-th smallest value (from 1).
-fn value_at_rank(histogram: &Histogram<u64>, rank: u64) -> u64 {
-    let mut seen = 0;
-    for bucket in histogram.iter_recorded() {
-        seen += bucket.count_since_last_iteration();
-        if seen >= rank {
-            return histogram.median_equivalent(bucket.value_iterated_to());
+impl Summary {
+    /// The same samples as variation above their minimum.
+    pub fn pdv(&self) -> Pdv {
+        #[expect(clippy::cast_precision_loss, reason = "a mean is reported as a float")]
+        let mean = (self.mean - self.min.nanos() as f64).max(0.0);
+        Pdv {
+            mean,
+            p50: self.p50 - self.min,
+            p95: self.p95 - self.min,
+            p99: self.p99 - self.min,
+            p999: self.p999 - self.min,
+            max: self.max - self.min,
         }
     }
-    histogram.max()
+}
+
+/// Gives `found` the middle of the bucket of each of the ascending `ranks` (from 1).
+fn walk(
+    histogram: &Histogram<u64>,
+    ranks: impl Iterator<Item = (usize, u64)>,
+    mut found: impl FnMut(usize, u64),
+) {
+    let mut ranks = ranks.peekable();
+    let mut seen = 0;
+    for bucket in histogram.iter_recorded() {
+        if ranks.peek().is_none() {
+            return;
+        }
+        seen += bucket.count_since_last_iteration();
+        while let Some((i, _)) = ranks.next_if(|&(_, rank)| rank <= seen) {
+            found(i, histogram.median_equivalent(bucket.value_iterated_to()));
+        }
+    }
+}
+
+/// The smallest and the largest value that share a bucket with `value`.
+fn bounds(histogram: &Histogram<u64>, value: u64) -> (u64, u64) {
+    (
+        histogram.lowest_equivalent(value),
+        histogram.highest_equivalent(value),
+    )
 }
 
 #[expect(
     clippy::expect_used,
     reason = "the only error is a precision above 5 digits"
 )]
-fn empty_histogram() -> Histogram<u64> {
-    Histogram::new(PRECISION).expect("3 digits is a legal precision")
+fn empty_histogram(digits: u8) -> Histogram<u64> {
+    Histogram::new(digits).expect("2 and 3 digits are legal precisions")
 }
 
 #[cfg(test)]
@@ -219,13 +419,102 @@ mod tests {
             prop_assert_eq!(summary.count, samples.len() as u64);
             prop_assert_eq!(summary.min.nanos(), samples[0]);
             prop_assert_eq!(summary.max.nanos(), samples[samples.len() - 1]);
-            let figures =
-                [(500, summary.p50), (900, summary.p90), (990, summary.p99), (999, summary.p999)];
+            let figures = [
+                (500, summary.p50),
+                (900, summary.p90),
+                (950, summary.p95),
+                (990, summary.p99),
+                (999, summary.p999),
+            ];
             for (per_mille, figure) in figures {
                 let exact = samples[(samples.len() * per_mille).div_ceil(1000) - 1];
                 let error = figure.nanos().abs_diff(exact);
                 prop_assert!(error <= exact.unsigned_abs() / 1000, "{figure:?} for {exact}");
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn any_percentile_and_the_buckets_agree_with_the_sorted_samples(
+            mut samples in proptest::collection::vec(-3_000_000i64..3_000_000, 1..300),
+            billionths in 0u32..=1_000_000_000,
+        ) {
+            let distribution = distribution(&samples);
+            samples.sort_unstable();
+            let rank = samples.len() * billionths as usize;
+            let exact = samples[rank.div_ceil(1_000_000_000).max(1) - 1];
+            let found = distribution.percentile(f64::from(billionths) / 1e7).unwrap().nanos();
+            prop_assert!(found.abs_diff(exact) <= exact.unsigned_abs() / 1000);
+
+            let mut rest = samples.as_slice();
+            for bucket in distribution.buckets() {
+                let (inside, after) = rest.split_at(usize::try_from(bucket.count).unwrap());
+                for sample in inside {
+                    let range = bucket.low.nanos()..=bucket.high.nanos();
+                    prop_assert!(range.contains(sample), "{sample} in {range:?}");
+                }
+                rest = after;
+            }
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn merging_is_recording_both(
+            first in proptest::collection::vec(-90_000i64..90_000, 0..50),
+            second in proptest::collection::vec(-90_000_000i64..9_000_000, 0..50),
+        ) {
+            let mut merged = distribution(&first);
+            merged.merge(&distribution(&second));
+            let both = distribution(&[first, second].concat());
+            prop_assert_eq!(merged.summary(), both.summary());
+            prop_assert_eq!(merged.buckets(), both.buckets());
+        }
+    }
+
+    #[test]
+    fn a_percentile_at_a_whole_rank_is_not_pushed_up_by_rounding() {
+        let samples: Vec<i64> = (1..=1000).collect();
+        let distribution = distribution(&samples);
+        for (percent, rank) in [
+            (0.0, 1),
+            (99.9, 999),
+            (99.95, 1000),
+            (70.0, 700),
+            (200.0, 1000),
+        ] {
+            let found = distribution.percentile(percent).unwrap();
+            assert_eq!(found.nanos(), rank, "{percent}");
+        }
+        assert_eq!(Distribution::default().percentile(50.0), None);
+    }
+
+    #[test]
+    fn a_coarse_one_is_within_a_hundredth() {
+        let mut coarse = Distribution::coarse();
+        for sample in 0..10_000 {
+            coarse.record(Nanos::from_nanos(sample * 1_000));
+        }
+        let p95 = coarse.summary().unwrap().p95.nanos();
+        assert!(p95.abs_diff(9_499_000) < 94_990, "{p95}");
+        let bytes = |d: &Distribution| d.positive().unwrap().distinct_values() * 8;
+        assert!(bytes(&coarse) <= 18 * 1024, "{}", bytes(&coarse));
+    }
+
+    #[test]
+    fn a_cleared_one_is_as_new() {
+        let mut distribution = distribution(&[-5, 7, 9_000_000]);
+        distribution.clear();
+        assert_eq!(distribution.summary(), None);
+        assert_eq!(distribution.buckets(), []);
+        distribution.record(Nanos::from_nanos(3));
+        assert_eq!(distribution.summary().unwrap().max.nanos(), 3);
+    }
+
+    #[test]
+    fn variation_is_above_the_smallest_sample() {
+        let pdv = distribution(&[-100, 0, 300]).summary().unwrap().pdv();
+        assert_eq!((pdv.p50.nanos(), pdv.max.nanos()), (100, 400));
+        assert!((pdv.mean - 500.0 / 3.0).abs() < 1e-9);
     }
 }

@@ -7,6 +7,7 @@
 pub mod counts;
 pub mod delay;
 pub mod distribution;
+pub mod interval;
 pub mod jitter;
 mod measurement;
 pub mod reordering;
