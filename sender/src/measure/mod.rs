@@ -10,6 +10,8 @@ pub mod distribution;
 pub mod interval;
 pub mod jitter;
 mod measurement;
+pub mod overview;
+pub mod recent;
 pub mod reordering;
 
 pub use measurement::{Measurement, Peer, Reception, ReplyStamps, T4Source, Verdict};
