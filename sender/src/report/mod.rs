@@ -1,6 +1,7 @@
-//! What a run found out, for people ([`table`]) and for programs ([`json`], [`csv`]).
+//! What a run found out, for people ([`table`]) and for programs ([`json`], [`csv`], [`hdr_log`]).
 
 pub mod csv;
+pub mod hdr_log;
 pub mod json;
 pub mod sink;
 pub mod table;
