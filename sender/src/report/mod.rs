@@ -1,7 +1,8 @@
-//! What a run found out, for people ([`table`]) and for programs ([`json`], [`csv`], [`hdr_log`]).
+//! What a run found out, for people ([`table`], [`html`]) and for programs ([`json`], [`csv`], [`hdr_log`]).
 
 pub mod csv;
 pub mod hdr_log;
+pub mod html;
 pub mod json;
 pub mod sink;
 pub mod table;
