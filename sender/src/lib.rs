@@ -46,4 +46,5 @@ pub mod signals;
 pub mod steps;
 pub mod target;
 pub mod transport;
+pub mod view;
 pub mod warning;

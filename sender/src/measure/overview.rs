@@ -34,6 +34,9 @@ pub struct Overview {
     sessions: usize,
     groups: usize,
     steps: Vec<Step>,
+    /// Where the last event fell, as probes come in order: a step and its T1 from the origin, the
+    /// end exclusive.
+    last: (usize, u64, u64),
 }
 
 /// The probes sent in one step of time.
@@ -75,6 +78,7 @@ impl Overview {
             sessions,
             groups: sessions.min(MAX_GROUPS),
             steps: Vec::new(),
+            last: (0, 0, 0),
         }
     }
 
@@ -148,15 +152,25 @@ impl Overview {
     fn at(&mut self, t1: Utc) -> Option<&mut Step> {
         // Before the origin (our clock was set back) is the first step.
         let offset = u64::try_from((t1 - self.origin).nanos()).unwrap_or(0);
+        if offset < self.last.1 || offset >= self.last.2 {
+            self.find(offset);
+        }
+        self.steps.get_mut(self.last.0)
+    }
+
+    #[cold]
+    fn find(&mut self, offset: u64) {
         let mut index = offset / self.width;
         if index >= self.steps.len() as u64 {
             index = self.grow(offset);
         }
-        self.steps.get_mut(usize::try_from(index).ok()?)
+        let start = index * self.width;
+        // There are at most `MAX_STEPS`.
+        let step = usize::try_from(index).unwrap_or(0);
+        self.last = (step, start, start.saturating_add(self.width));
     }
 
     /// Makes room for `offset` and returns the index of its step.
-    #[cold]
     fn grow(&mut self, offset: u64) -> u64 {
         while offset / self.width >= MAX_STEPS as u64 {
             self.width *= 2;
