@@ -38,8 +38,7 @@ pub struct PacketCsv<W: Write> {
 pub enum PacketEvent {
     /// A reply in time.
     Received,
-    /// A reply after the timeout. The packet has a row as lost as well, unless the two came
-    /// together.
+    /// A reply after the timeout. The packet has a row as lost as well.
     Late,
     /// A further reply.
     Duplicate,
