@@ -10,6 +10,7 @@
 
 mod abi;
 mod attach;
+mod best;
 mod error;
 mod object;
 mod program;
@@ -19,6 +20,7 @@ pub use abi::{
     Interface, ListenerKey, RX_META_VERSION, Rule, RxMeta, SessionKey, SessionRange, StampSource,
 };
 pub use attach::{Attachment, Mode};
+pub use best::{Attached, Attempt, BestError, attach_best};
 pub use error::{AttachError, LoadError, MapError};
 pub use program::{DropProgram, ReflectorProgram, SenderProgram};
 pub use verdict::{Verdict, VerdictCounts};
