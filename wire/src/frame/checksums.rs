@@ -1,6 +1,6 @@
 //! Checksums of a packet in its frame: judged on arrival, made right on departure.
 
-use super::{IpVersion, Layout, Packet, udp};
+use super::{Layout, Packet, udp};
 use crate::checksum::{Sum, udp_wire, update};
 
 /// What the UDP checksum of a received packet is worth.
@@ -21,34 +21,40 @@ pub enum UdpChecksum {
 /// layout does not fit the frame.
 #[inline]
 pub fn verify_ipv4_header(frame: &[u8], layout: &Layout) -> bool {
-    match Packet::new(frame, layout) {
-        Ok(packet) => packet
-            .ipv4_header_sum()
-            .is_none_or(|sum| sum.checksum() == 0),
-        Err(_) => false,
-    }
+    Packet::new(frame, layout).is_ok_and(|packet| packet.verify_ipv4_header())
 }
 
 /// Judges the UDP checksum. [`UdpChecksum::Wrong`] if the layout does not fit the frame.
 #[inline]
 pub fn verify_udp(frame: &[u8], layout: &Layout) -> UdpChecksum {
-    let Ok(packet) = Packet::new(frame, layout) else {
-        return UdpChecksum::Wrong;
-    };
-    let field = packet.udp_checksum();
-    if field == 0 {
-        return match layout.ip {
-            IpVersion::V4 => UdpChecksum::Absent,
-            IpVersion::V6 => UdpChecksum::Wrong,
-        };
+    Packet::new(frame, layout).map_or(UdpChecksum::Wrong, |packet| packet.verify_udp())
+}
+
+impl Packet<'_> {
+    /// As [`verify_ipv4_header`].
+    #[inline]
+    pub fn verify_ipv4_header(&self) -> bool {
+        self.ipv4_header_sum().is_none_or(|sum| sum.checksum() == 0)
     }
-    let pseudo_header = packet.pseudo_header();
-    if pseudo_header.plus(packet.datagram_sum()).checksum() == 0 {
-        UdpChecksum::Valid
-    } else if field == pseudo_header.fold() {
-        UdpChecksum::Partial
-    } else {
-        UdpChecksum::Wrong
+
+    /// As [`verify_udp`].
+    #[inline]
+    pub fn verify_udp(&self) -> UdpChecksum {
+        let field = self.udp_checksum();
+        if field == 0 {
+            return match self.ipv4_header_sum() {
+                Some(_) => UdpChecksum::Absent,
+                None => UdpChecksum::Wrong,
+            };
+        }
+        let pseudo_header = self.pseudo_header();
+        if pseudo_header.plus(self.datagram_sum()).checksum() == 0 {
+            UdpChecksum::Valid
+        } else if field == pseudo_header.fold() {
+            UdpChecksum::Partial
+        } else {
+            UdpChecksum::Wrong
+        }
     }
 }
 
