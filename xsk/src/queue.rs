@@ -167,10 +167,11 @@ impl Queue {
     #[inline]
     pub fn reclaim(&mut self, frames: &mut Vec<Frame>) -> usize {
         self.take_completions(|umem, address| {
-            let frame = umem.reclaim(address);
-            let is_ours = frame.is_some();
-            frames.extend(frame);
-            is_ours
+            let Some(frame) = umem.reclaim(address) else {
+                return false;
+            };
+            frames.push(frame);
+            true
         })
     }
 
