@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use sender::measure::interval::Intervals;
 use sender::measure::recent::Recent;
-use sender::view::{Live, View};
+use sender::view::{Live, View, interval_line};
 use wire::time::{Nanos, Utc};
 
 /// Five drawings a second, as the sender does.
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         recent.turn();
         for interval in intervals.close_before(t1) {
             if lines {
-                view.interval(&interval);
+                view.print(&interval_line(&interval));
             }
         }
         view.show(&live);

@@ -1,51 +1,74 @@
 //! The program: from the command line to the exit status.
 
+mod search;
+mod watch;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use clock::{Clock, SystemClock};
 
+use crate::args::series::Command;
 use crate::args::{self, Refusal};
 use crate::config::{Config, JsonTo};
-use crate::control::Control;
 use crate::error::Error;
-use crate::json_file::JsonFile;
+use crate::limits::Breach;
 use crate::outcome::Outcome;
-use crate::progress::ProgressLine;
-use crate::report::{json, table};
-use crate::signals::Interruptions;
+use crate::outputs::Outputs;
+use crate::report::table;
+use crate::series;
+use watch::Watch;
 
 /// Exit status of a run that failed or got no reply.
 const FAILURE: u8 = 1;
 /// Exit status of a wrong command line.
 const USAGE: u8 = 2;
-/// Time between two looks at signals and progress.
-const WATCH: Duration = Duration::from_millis(100);
+/// Exit status of a run that did not keep a limit.
+const BREACH: u8 = 3;
 
 /// Runs the program with a command line, program name first.
 pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command_line: Vec<OsString> = command_line.into_iter().collect();
+    if let Some(command) = Command::parse(&command_line) {
+        return match command.map(series::cli::main) {
+            Ok(Ok(status)) => ExitCode::from(status),
+            Ok(Err(error)) => fail(&error, series::cli::status_of(&error)),
+            Err(refusal) => refuse(&refusal),
+        };
+    }
     let args = match args::parse(command_line) {
         Ok(args) => args,
-        Err(Refusal::Answer(text)) => {
-            return match write_all(io::stdout(), &text) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error, FAILURE),
-            };
-        }
-        Err(Refusal::Usage(message)) => return fail(&message, USAGE),
+        Err(refusal) => return refuse(&refusal),
     };
-    match Config::try_from(args) {
-        Err(error) => fail(&error, USAGE),
-        Ok(config) => match measure(&config) {
+    let config = match Config::try_from(args) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, USAGE),
+    };
+    let done = match config.timing.ramp {
+        Some(plan) => search::run(&config, plan).map(|()| Vec::new()),
+        None => measure(&config),
+    };
+    match done {
+        Err(error) => fail(&error, FAILURE),
+        Ok(breaches) if breaches.is_empty() => ExitCode::SUCCESS,
+        Ok(breaches) => {
+            for breach in breaches {
+                fail(&breach, BREACH);
+            }
+            ExitCode::from(BREACH)
+        }
+    }
+}
+
+/// Answers a command line that is no run.
+fn refuse(refusal: &Refusal) -> ExitCode {
+    match refusal {
+        Refusal::Answer(text) => match write_all(io::stdout(), text) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error, FAILURE),
         },
+        Refusal::Usage(message) => fail(message, USAGE),
     }
 }
 
@@ -57,7 +80,7 @@ fn fail(message: &impl std::fmt::Display, status: u8) -> ExitCode {
 }
 
 /// A message as one line, whatever is in the names and paths that it quotes.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let escape = |c: char| match c {
         c if c.is_control() => c.escape_default().to_string(),
         c => c.to_string(),
@@ -65,104 +88,39 @@ fn one_line(message: &str) -> String {
     message.chars().map(escape).collect()
 }
 
-/// Runs the measurement and reports it.
-fn measure(config: &Config) -> Result<(), Error> {
-    let json = JsonOutput::open(config)?;
+/// Runs the measurement and reports it; the limits that were not kept.
+fn measure(config: &Config) -> Result<Vec<Breach>, Error> {
+    let mut outputs = Outputs::open(config)?;
     // While the handlers are not installed, a signal ends a look-up that hangs.
     let addresses = crate::run::resolve(config)?;
-    let outcome = run_watched(config, &addresses)?;
+    let mut watch = Watch::new(config)?;
+    let recorder = outputs.recorder(config, watch.is_live())?;
+    let outcome = watch.run(config, &addresses, recorder.as_ref(), &mut outputs)?;
+    let end = SystemClock.utc();
     // What goes wrong with the one report does not cost the other.
-    let documented = json.write(&outcome);
+    let written = outputs.finish(config, &outcome, recorder, end, |interval| {
+        watch.interval(interval);
+    });
+    watch.clear();
     let shown = show(config, &outcome);
-    documented.and(shown)?;
-    match outcome.silence() {
-        Some(silence) => Err(Error::NoReply {
+    written.and(shown)?;
+    if let Some(silence) = outcome.silence() {
+        return Err(Error::NoReply {
             target: outcome.target,
             silence,
-        }),
-        None => Ok(()),
+        });
     }
+    let limits = config.output.fail_if.iter();
+    Ok(limits.filter_map(|limit| limit.check(&outcome)).collect())
 }
 
 /// Prints the table, unless the user asked for quiet.
 fn show(config: &Config, outcome: &Outcome) -> Result<(), Error> {
-    let text = table::render(outcome);
-    match config.json {
-        _ if config.quiet => Ok(()),
+    let text = table::render(outcome, config.output.per_session);
+    match config.output.json {
+        _ if config.output.quiet => Ok(()),
         Some(JsonTo::Stdout) => write_all(io::stderr(), &text),
         _ => write_all(io::stdout(), &text),
-    }
-}
-
-/// Runs the measurement in a thread of its own, while this one looks after signals and progress.
-fn run_watched(config: &Config, addresses: &[SocketAddr]) -> Result<Outcome, Error> {
-    let mut interruptions = Interruptions::watch(&[SIGINT, SIGTERM]).map_err(Error::Signals)?;
-    let control = &Control::default();
-    let mut progress = ProgressLine::new(config);
-    let (done, finished) = mpsc::sync_channel(1);
-    thread::scope(|scope| {
-        thread::Builder::new()
-            .name("run".to_owned())
-            .spawn_scoped(scope, move || {
-                // The watcher below waits for this and goes nowhere before.
-                let _ = done.send(crate::run::run(config, addresses, control));
-            })
-            .map_err(Error::Thread)?;
-        let result = loop {
-            match finished.recv_timeout(WATCH) {
-                Ok(result) => break result,
-                Err(RecvTimeoutError::Timeout) => {}
-                // The thread panicked; the scope passes that on.
-                Err(RecvTimeoutError::Disconnected) => {
-                    break Err(Error::Thread(io::Error::other("it ended without a result")));
-                }
-            }
-            match interruptions.count() {
-                0 => {}
-                1 => control.stop_sending(),
-                _ => control.stop_waiting(),
-            }
-            progress.show(control.progress());
-        };
-        progress.clear();
-        result
-    })
-}
-
-/// Where the JSON document goes.
-enum JsonOutput<'a> {
-    None,
-    Stdout,
-    File(&'a Path, JsonFile),
-}
-
-impl<'a> JsonOutput<'a> {
-    fn open(config: &'a Config) -> Result<Self, Error> {
-        match &config.json {
-            None => Ok(Self::None),
-            Some(JsonTo::Stdout) => Ok(Self::Stdout),
-            Some(JsonTo::File(path)) => JsonFile::open(path)
-                .map(|file| Self::File(path, file))
-                .map_err(json_error(path)),
-        }
-    }
-
-    fn write(self, outcome: &Outcome) -> Result<(), Error> {
-        let text = || json::render(outcome).map_err(io::Error::from);
-        match self {
-            Self::None => Ok(()),
-            Self::Stdout => write_all(io::stdout(), &text().map_err(Error::Output)?),
-            Self::File(path, file) => text()
-                .and_then(|text| file.write(&text))
-                .map_err(json_error(path)),
-        }
-    }
-}
-
-fn json_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Json {
-        path: path.to_owned(),
-        source,
     }
 }
 

@@ -1,21 +1,20 @@
 //! What the outside may ask of a run while it goes on: to stop, and how it stands.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::transport::IcmpCounts;
 
 /// Shared between a run and whoever watches it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Control {
     stop: AtomicU8,
-    sent: AtomicU64,
-    received: AtomicU64,
-    lost: AtomicU64,
-    /// `NO_ROUND_TRIP` until there is one.
-    last_round_trip: AtomicI64,
+    /// How each worker stands.
+    workers: Mutex<Vec<Progress>>,
 }
 
 const STOP_SENDING: u8 = 1;
 const STOP_WAITING: u8 = 2;
-const NO_ROUND_TRIP: i64 = i64::MIN;
 
 /// How a run stands. Figures of one snapshot may be some packets apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,18 +27,8 @@ pub struct Progress {
     pub lost: u64,
     /// Round trip of the latest reply in nanoseconds.
     pub last_round_trip: Option<i64>,
-}
-
-impl Default for Control {
-    fn default() -> Self {
-        Self {
-            stop: AtomicU8::default(),
-            sent: AtomicU64::default(),
-            received: AtomicU64::default(),
-            lost: AtomicU64::default(),
-            last_round_trip: AtomicI64::new(NO_ROUND_TRIP),
-        }
-    }
+    /// ICMP errors about our probes.
+    pub icmp: IcmpCounts,
 }
 
 impl Control {
@@ -63,24 +52,31 @@ impl Control {
         self.stop.load(Ordering::Relaxed) >= STOP_WAITING
     }
 
-    /// How the run stands.
+    /// How the run stands, all workers together.
     pub fn progress(&self) -> Progress {
-        let round_trip = self.last_round_trip.load(Ordering::Relaxed);
-        Progress {
-            sent: self.sent.load(Ordering::Relaxed),
-            received: self.received.load(Ordering::Relaxed),
-            lost: self.lost.load(Ordering::Relaxed),
-            last_round_trip: (round_trip != NO_ROUND_TRIP).then_some(round_trip),
+        let mut sum = Progress::default();
+        for worker in self.lock().iter() {
+            sum.sent += worker.sent;
+            sum.received += worker.received;
+            sum.lost += worker.lost;
+            sum.last_round_trip = worker.last_round_trip.or(sum.last_round_trip);
+            sum.icmp.absorb(&worker.icmp);
         }
+        sum
     }
 
-    /// Makes `progress` what watchers see.
-    pub(crate) fn publish(&self, progress: Progress) {
-        self.sent.store(progress.sent, Ordering::Relaxed);
-        self.received.store(progress.received, Ordering::Relaxed);
-        self.lost.store(progress.lost, Ordering::Relaxed);
-        let round_trip = progress.last_round_trip.unwrap_or(NO_ROUND_TRIP);
-        self.last_round_trip.store(round_trip, Ordering::Relaxed);
+    /// Makes `progress` what watchers see of `worker`.
+    pub(crate) fn publish(&self, worker: usize, progress: Progress) {
+        let mut workers = self.lock();
+        if workers.len() <= worker {
+            workers.resize(worker + 1, Progress::default());
+        }
+        workers[worker] = progress;
+    }
+
+    /// Plain numbers: what a panicking thread left is as good as any.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Progress>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_what_was_published() {
+    fn shows_the_sum_of_what_the_workers_published() {
         let control = Control::default();
         assert_eq!(control.progress(), Progress::default());
         let progress = Progress {
@@ -108,8 +104,20 @@ mod tests {
             received: 1,
             lost: 1,
             last_round_trip: Some(-5),
+            icmp: IcmpCounts::default(),
         };
-        control.publish(progress);
+        control.publish(1, progress);
         assert_eq!(control.progress(), progress);
+        control.publish(
+            0,
+            Progress {
+                sent: 2,
+                last_round_trip: None,
+                ..progress
+            },
+        );
+        let sum = control.progress();
+        assert_eq!((sum.sent, sum.received, sum.lost), (5, 2, 2));
+        assert_eq!(sum.last_round_trip, Some(-5));
     }
 }

@@ -5,7 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+
+use crate::af_xdp::setup::SetupError;
 use crate::outcome::Silence;
+use crate::report::sink::OutputError;
 use crate::transport::OpenError;
 
 /// A failure at run time.
@@ -22,8 +26,11 @@ pub enum Error {
     /// There is no transport.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// There is no `AF_XDP` transport.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// The system would not send even one packet.
-    #[error("cannot send to {target}: {source}; check the route and the local firewall")]
+    #[error("cannot send to {target}: {source}; {}", send_advice(source))]
     Send {
         /// The reflector.
         target: SocketAddr,
@@ -49,18 +56,32 @@ pub enum Error {
         /// The likely reason.
         silence: Silence,
     },
-    /// The JSON file cannot be written.
+    /// A document cannot be written.
     #[error("cannot write '{}': {source}", path.display())]
-    Json {
+    Document {
         /// The file.
         path: PathBuf,
         /// The system's word.
         source: io::Error,
     },
+    /// A file that grows during the run cannot be written.
+    #[error(transparent)]
+    Growing(#[from] OutputError),
     /// Standard output or standard error cannot be written.
     #[error("cannot write the report: {0}")]
     Output(io::Error),
     /// Signals cannot be caught.
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
+}
+
+/// What to do about the system's refusal to send.
+fn send_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(number) if number == Errno::EMSGSIZE as i32 => {
+            "the packets are larger than the way to it takes: lower --size, or let them be \
+             fragmented by leaving --df out"
+        }
+        _ => "check the route and the local firewall",
+    }
 }

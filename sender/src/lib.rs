@@ -3,48 +3,65 @@
 //! A run goes from left to right:
 //!
 //! ```text
-//! args ─► config ─► run ─┬─ sending:   schedule ─► pacer ─► probe ─► transport
-//!                        │      │ events, before each send
-//!                        │      ▼
-//!                        └─ receiving: transport ─► reply ─► session ─► measure
-//!                                                                         │
-//!                                   report (table, json) ◄── outcome ◄────┘
+//!                      ┌─ over UDP sockets, two threads ───────────────────────────────┐
+//!                      │ sending:   schedule ─► pacer ─► probe ─► transport::socket    │
+//!                      │               │ flight: departures, before each send          │
+//!                      │               ▼                                               │
+//! args ─► config ─► run┤ receiving: transport ─► matching ─► measure ──┐               │
+//!                      │                                               │               │
+//!                      │─ over AF_XDP, one thread per queue ───────────┼───────────────│
+//!                      │ af_xdp::worker: schedule ─► outbox            │               │
+//!                      │                 inbox ─► matching ─► measure ─┤               │
+//!                      └───────────────────────────────────────────────┼───────────────┘
+//!                                         recorder (over time) ◄───────┤
+//!                  outputs (csv, hdr log, page, json), table ◄── outcome
 //! ```
 //!
-//! Memory is bounded by what is out at a time: each session remembers the packets it sends within
-//! the timeout and the late window ([`config::LATE_WINDOW`]), at 40 octets each (24 for its state
-//! and 16 for its place in the order of arrival), and the histograms take 5 MiB at most, however
-//! long the run.
+//! Memory is bounded by what is out at a time. A worker remembers the packets it sends within the
+//! timeout and the late window ([`config::LATE_WINDOW`]), 32 octets each, in one ring whatever the
+//! number of sessions ([`flight`]). A session takes [`measure::session::Session::OCTETS`] octets
+//! more. The histograms of a run take 7 MiB at most, however long it is, and an `AF_XDP` queue
+//! 20 MiB of packet memory.
 //!
-//! [`schedule`], [`ramp`], [`session`], [`reply`], [`measure`] and [`limits`] are pure: no I/O, no
-//! clock. [`transport`] is the only door to the network. The binary `sender` is [`cli::main`].
+//! [`schedule`], [`ramp`], [`flight`], [`reply`], [`matching`], [`measure`], [`frame`] and [`limits`]
+//! are pure: no I/O, no clock. [`transport`] and [`af_xdp`] are the only doors to the network,
+//! [`path`] asks the kernel for the way. [`series`] runs named tests from a file. The binary `sender`
+//! is [`cli::main`].
 
+pub mod af_xdp;
 pub mod args;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod cpu;
+pub mod document_file;
 pub mod error;
+pub mod flight;
 pub mod frame;
-pub mod json_file;
 pub mod limits;
+pub mod matching;
 pub mod measure;
 pub mod outcome;
+pub mod outputs;
+pub mod own_clock;
 pub mod pacer;
 pub mod path;
 pub mod probe;
-pub mod progress;
 pub mod ramp;
 pub mod receiving;
+pub mod recorder;
 pub mod reply;
 pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod seed;
 pub mod sending;
-pub mod session;
+pub mod series;
 pub mod signals;
+pub mod stamp;
 pub mod steps;
 pub mod target;
 pub mod transport;
 pub mod view;
+pub mod waiting;
 pub mod warning;

@@ -4,13 +4,20 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use wire::time::Nanos;
+
+use crate::af_xdp::outbox::{StampClock, TxStamps};
 use crate::config::Config;
-use crate::measure::Peer;
+use crate::flight::Ordinal;
+use crate::matching::Numbering;
 use crate::measure::counts::Counts;
 use crate::measure::distribution::Summary;
-use crate::receiving::Received;
+use crate::measure::session::Session;
+use crate::measure::{Finished, Peer, Totals};
+use crate::own_clock::SenderClock;
 use crate::report::units::counted;
-use crate::sending::{SenderClock, Sent};
+use crate::run::{Done, RunTerms};
+use crate::seed::Seed;
 use crate::transport::{IcmpKind, Trouble};
 use crate::warning::Warning;
 
@@ -23,10 +30,18 @@ pub struct Outcome {
     pub address: SocketAddr,
     /// Source address and port of the first session.
     pub source: SocketAddr,
+    /// How probes left and replies came in.
+    pub transport: Transport,
+    /// What came of the stamps that tell when packets left.
+    pub tx_stamps: TxStamps,
     /// Number of sessions.
     pub sessions: usize,
+    /// Whether the probes were STAMP packets.
+    pub stamp: bool,
     /// Octets of UDP payload per probe.
     pub size: usize,
+    /// TOS or Traffic Class octet of the probes.
+    pub tos: u8,
     /// Limit between received and late.
     pub timeout: Duration,
     /// What became of the probes.
@@ -37,6 +52,9 @@ pub struct Outcome {
     pub congested: u64,
     /// Probes the system refused to send.
     pub refused: u64,
+    /// Probes that waited on this machine after they were stamped, because the system did not take
+    /// them: their round trips contain that wait.
+    pub held: u64,
     /// Slots not reached because the run was stopped.
     pub not_reached: u64,
     /// Round-trip time without the reflector's residence.
@@ -47,26 +65,98 @@ pub struct Outcome {
     pub backward: Option<Summary>,
     /// Time spent in the reflector.
     pub residence: Option<Summary>,
-    /// Round-trip delay variation between consecutive probes.
-    pub ipdv: Option<Summary>,
+    /// Delay variation between consecutive probes.
+    pub ipdv: IpdvSummaries,
     /// RFC 3550 jitter of the round trip in nanoseconds, mean over the sessions.
     pub jitter: Option<f64>,
+    /// How much later than intended the probes were stamped.
+    pub send_error: Option<Summary>,
     /// What the replies say of the reflector.
     pub peer: Peer,
+    /// Losses by direction; `None` where the reflector does not tell.
+    pub directions: Option<Directions>,
     /// Our own clock.
     pub clock: SenderClock,
-    /// Packets per second asked for.
-    pub rate_asked: f64,
+    /// Packets per second asked for; `None` for as fast as it goes.
+    pub rate_asked: Option<f64>,
     /// Packets per second from the first to the last; `None` below two packets.
     pub rate_achieved: Option<f64>,
     /// From the first packet sent to the last.
     pub duration: Duration,
     /// How long replies were waited for after the last probe, if a signal cut that short.
     pub cut_short: Option<Duration>,
+    /// What chance followed from, if there was any.
+    pub seed: Option<Seed>,
+    /// Busy share of this machine's processors.
+    pub cpu_busy: Option<f64>,
     /// What went wrong on the way in.
     pub trouble: Trouble,
+    /// All figures, for what needs more than summaries.
+    pub totals: Totals,
+    /// Each session, in the order of their numbers.
+    pub per_session: Vec<SessionOutcome>,
     /// Doubts about the figures.
     pub warnings: Vec<Warning>,
+}
+
+/// How probes left and replies came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport {
+    /// By UDP sockets.
+    Socket {
+        /// Why not by `AF_XDP`, if that was tried.
+        instead: Option<String>,
+    },
+    /// By `AF_XDP`.
+    AfXdp {
+        /// The interface.
+        interface: String,
+        /// Queues that sent.
+        queues: usize,
+        /// The driver read and wrote the packet memory itself.
+        zero_copy: bool,
+        /// The XDP program ran in the driver.
+        native: bool,
+        /// Whose stamps of departure were asked for.
+        stamps: Option<StampClock>,
+    },
+}
+
+/// Delay variation between consecutive probes (RFC 3393).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct IpdvSummaries {
+    /// Of the round trip.
+    pub round_trip: Option<Summary>,
+    /// Of the forward delay.
+    pub forward: Option<Summary>,
+    /// Of the backward delay.
+    pub backward: Option<Summary>,
+}
+
+/// Losses by direction, among the probes up to the last one answered in each session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Directions {
+    /// Lost on the way to the reflector.
+    pub forward: u64,
+    /// Lost on the way back.
+    pub backward: u64,
+    /// Sent after the last probe answered: their fate is undecidable.
+    pub undecided: u64,
+    /// How often the reflector began to count anew.
+    pub restarts: u64,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct SessionOutcome {
+    /// Its number, from 0.
+    pub number: usize,
+    /// Its source address and port, where they are told one by one.
+    pub source: Option<SocketAddr>,
+    /// Probes sent.
+    pub sent: Ordinal,
+    /// What became of them.
+    pub figures: Session,
 }
 
 /// Where a run went.
@@ -79,46 +169,72 @@ pub struct Endpoints {
 }
 
 impl Outcome {
-    /// Puts together what the two threads brought home.
-    pub(crate) fn new(
-        config: &Config,
-        endpoints: Endpoints,
-        sent: &Sent,
-        received: &Received,
-    ) -> Self {
-        let measurement = &received.measurement;
+    /// Puts together what the workers brought home.
+    pub(crate) fn new(config: &Config, terms: &RunTerms, done: Done, busy: Option<f64>) -> Self {
+        let Done {
+            endpoints,
+            transport,
+            sent,
+            stamps,
+            finished,
+            sources,
+            trouble,
+            ending,
+        } = done;
         let duration = match (sent.first, sent.last) {
             (Some(first), Some(last)) => last.saturating_sub(first),
             _ => Duration::ZERO,
         };
+        let (totals, per_session) = gather(finished, &sources);
         let mut outcome = Self {
             target: config.target.to_string(),
             address: endpoints.address,
             source: endpoints.source,
+            transport,
+            tx_stamps: stamps,
             sessions: config.sessions,
-            size: config.size,
+            stamp: config.probe.ssid.is_some(),
+            size: config.probe.size,
+            tos: config.header.tos,
             timeout: config.timeout,
-            counts: measurement.counts(),
+            counts: totals.counts,
             skipped: sent.skipped,
             congested: sent.congested,
             refused: sent.refused,
+            held: sent.held,
             not_reached: sent.not_reached,
-            round_trip: measurement.round_trip.summary(),
-            forward: measurement.forward.summary(),
-            backward: measurement.backward.summary(),
-            residence: measurement.residence.summary(),
-            ipdv: measurement.ipdv.summary(),
-            jitter: measurement.jitter(),
-            peer: measurement.peer(),
+            round_trip: totals.round_trip.summary(),
+            forward: totals.forward.summary(),
+            backward: totals.backward.summary(),
+            residence: totals.residence.summary(),
+            ipdv: IpdvSummaries {
+                round_trip: totals.ipdv.round_trip.summary(),
+                forward: totals.ipdv.forward.summary(),
+                backward: totals.ipdv.backward.summary(),
+            },
+            jitter: totals.jitter(),
+            // As fast as it goes there are no intended times to miss.
+            send_error: config.timing.times.pace().and(sent.send_error.summary()),
+            peer: totals.peer,
+            directions: directions(&totals, config.peer.stateful),
             clock: sent.clock,
-            rate_asked: config.pace.per_second(),
+            rate_asked: config.timing.per_second(),
             rate_achieved: rate(sent.probes, duration),
             duration,
-            cut_short: received.cut_short,
-            trouble: received.trouble,
+            cut_short: ending.cut_short,
+            seed: config.has_chance().then_some(config.timing.seed),
+            cpu_busy: busy,
+            trouble,
+            totals,
+            per_session,
             warnings: Vec::new(),
         };
-        outcome.warnings = Warning::all_of(&outcome, sent.refusal.as_ref(), received.clock_steps);
+        outcome.warnings = Warning::all_of(
+            &outcome,
+            sent.refusal.as_ref(),
+            ending.clock_steps,
+            terms.no_tai,
+        );
         outcome
     }
 
@@ -127,6 +243,13 @@ impl Outcome {
     pub fn one_way_trusted(&self) -> Option<bool> {
         let reflector = self.peer.always_synchronised()?;
         Some(reflector && self.clock.synchronised && self.peer.ptp == 0)
+    }
+
+    /// How far one-way delays may be off, both Error Estimates together (RFC 7679 section 3.7.3);
+    /// `None` when the reflector tells no error.
+    pub fn one_way_error(&self) -> Option<Nanos> {
+        let error = self.clock.error_max.saturating_add(self.peer.error_max?);
+        Some(Nanos::from_nanos(i64::try_from(error).unwrap_or(i64::MAX)))
     }
 
     /// Why there was no reply at all; `None` if there was one in time.
@@ -155,6 +278,39 @@ impl Outcome {
             },
         })
     }
+}
+
+/// All workers together, and each session in its place.
+fn gather(
+    finished: Vec<(Numbering, Finished)>,
+    sources: &[SocketAddr],
+) -> (Totals, Vec<SessionOutcome>) {
+    let mut totals = Totals::default();
+    let mut per_session = Vec::new();
+    for (numbering, worker) in finished {
+        totals.absorb(&worker.totals);
+        let sessions = worker.sessions.into_iter().zip(worker.sent).enumerate();
+        per_session.extend(sessions.map(|(local, (figures, sent))| SessionOutcome {
+            number: numbering.global(local),
+            source: sources.get(numbering.global(local)).copied(),
+            sent,
+            figures,
+        }));
+    }
+    per_session.sort_unstable_by_key(|session| session.number);
+    (totals, per_session)
+}
+
+/// What a stateful reflector's numbers tell. That it is stateful its numbers prove, or the user says.
+fn directions(totals: &Totals, known: bool) -> Option<Directions> {
+    let told = totals.direction;
+    let counted = totals.counts.received + totals.counts.late > totals.peer.echo_only;
+    ((told.stateful || known) && counted).then(|| Directions {
+        forward: told.losses.forward,
+        backward: told.losses.backward,
+        undecided: totals.counts.sent.saturating_sub(told.decided),
+        restarts: told.restarts,
+    })
 }
 
 /// Packets per second between the first and the last of `packets`.
@@ -252,170 +408,4 @@ impl fmt::Display for Silence {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::measure::{Measurement, Reception, ReplyStamps, T4Source};
-    use crate::transport::IcmpCounts;
-    use wire::error_estimate::ErrorEstimate;
-    use wire::time::{Nanos, Utc};
-
-    /// The outcome of four probes at 1000/s, of which the first three were answered, after 1, 2
-    /// and 4 ms, by a synchronised reflector that kept each for 0.5 ms.
-    pub(crate) fn sample() -> Outcome {
-        let args = crate::args::parse(["sender", "reflector.example", "--rate", "1000"]);
-        let config = Config::try_from(args.unwrap()).unwrap();
-        let mut measurement = Measurement::new(1, 8, Nanos::from_nanos(2_000_000_000)).unwrap();
-        for i in 0..4 {
-            measurement.sent(0, Utc::from_nanos(i * 1_000_000));
-        }
-        for (number, delay) in [(0u32, 1_500_000), (1, 2_500_000), (2, 4_500_000)] {
-            let t1 = i64::from(number) * 1_000_000;
-            let times = crate::measure::delay::ReflectorTimes {
-                receive: t1 + 400_000,
-                transmit: t1 + 900_000,
-            };
-            let reception = Reception {
-                t4: Utc::from_nanos(t1 + delay),
-                source: T4Source::Kernel,
-            };
-            let stamps = ReplyStamps::Stamped(times, ErrorEstimate::from_bits(0x8f84));
-            measurement.reply(0, u64::from(number), reception, stamps);
-        }
-        let sent = Sent {
-            first: Some(Duration::ZERO),
-            last: Some(Duration::from_millis(3)),
-            probes: 4,
-            clock: SenderClock {
-                synchronised: true,
-                error_max: 250_000,
-            },
-            ..Sent::default()
-        };
-        let endpoints = Endpoints {
-            address: "192.0.2.1:862".parse().unwrap(),
-            source: "192.0.2.9:40000".parse().unwrap(),
-        };
-        let received = Received {
-            measurement,
-            trouble: Trouble::default(),
-            clock_steps: Nanos::ZERO,
-            cut_short: None,
-        };
-        Outcome::new(&config, endpoints, &sent, &received)
-    }
-
-    /// An outcome with these counts and no reply in time.
-    fn silent(counts: Counts, errors: &[IcmpKind]) -> Option<Silence> {
-        let mut icmp = IcmpCounts::default();
-        for &kind in errors {
-            icmp.add(kind);
-        }
-        let outcome = Outcome {
-            counts: Counts {
-                sent: 9,
-                received: 0,
-                ..counts
-            },
-            trouble: Trouble {
-                icmp,
-                dropped_here: 0,
-            },
-            ..sample()
-        };
-        outcome.silence()
-    }
-
-    #[test]
-    fn a_reply_in_time_is_no_silence() {
-        assert_eq!(sample().silence(), None);
-    }
-
-    #[test]
-    fn silence_has_its_likeliest_reason() {
-        let timeout = Duration::from_secs(2);
-        let none = Counts::default();
-        let late = Counts {
-            late: 3,
-            invalid: 1,
-            ..none
-        };
-        let invalid = Counts { invalid: 2, ..none };
-        let refused = [IcmpKind::PortUnreachable];
-        assert_eq!(silent(none, &[]), Some(Silence::Total { sent: 9, timeout }));
-        assert_eq!(silent(none, &refused), Some(Silence::PortUnreachable));
-        let kind = IcmpKind::HostUnreachable;
-        assert_eq!(silent(none, &[kind]), Some(Silence::Unreachable { kind }));
-        assert_eq!(
-            silent(late, &refused),
-            Some(Silence::Late { late: 3, timeout })
-        );
-        assert_eq!(
-            silent(invalid, &refused),
-            Some(Silence::Invalid { datagrams: 2 })
-        );
-    }
-
-    #[test]
-    fn a_run_that_was_stopped_waited_no_longer_than_that() {
-        let waited = Duration::from_secs(1);
-        let mut outcome = sample();
-        outcome.counts.received = 0;
-        outcome.cut_short = Some(waited);
-        let stopped = Silence::Stopped { sent: 4, waited };
-        assert_eq!(outcome.silence(), Some(stopped));
-        outcome.counts.sent = 0;
-        assert_eq!(outcome.silence(), Some(Silence::NothingSent));
-    }
-
-    #[test]
-    fn reasons_are_sentences() {
-        let timeout = Duration::from_millis(1_500);
-        for (silence, text) in [
-            (
-                Silence::Total { sent: 1, timeout },
-                "1 packet sent, none answered within 1s 500ms; check the address, the route and \
-                 any firewall",
-            ),
-            (
-                Silence::Stopped {
-                    sent: 3,
-                    waited: timeout,
-                },
-                "3 packets sent, none answered before the run was stopped, 1.5 s after the last; \
-                 that may have been too early to tell",
-            ),
-            (
-                Silence::Late { late: 2, timeout },
-                "2 replies came, but all took longer than 1s 500ms; raise --timeout",
-            ),
-            (
-                Silence::Invalid { datagrams: 1 },
-                "1 datagram came back and none is a valid reply; is it a TWAMP-Light or STAMP \
-                 reflector in unauthenticated mode?",
-            ),
-        ] {
-            assert_eq!(silence.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn one_way_delays_need_both_clocks_and_one_epoch() {
-        let mut outcome = sample();
-        assert_eq!(outcome.one_way_trusted(), Some(true));
-        outcome.clock.synchronised = false;
-        assert_eq!(outcome.one_way_trusted(), Some(false));
-        outcome = sample();
-        outcome.peer.synchronised -= 1;
-        assert_eq!(outcome.one_way_trusted(), Some(false));
-        outcome = sample();
-        outcome.peer.ptp = 1;
-        assert_eq!(outcome.one_way_trusted(), Some(false));
-    }
-
-    #[test]
-    fn the_achieved_rate_is_that_between_first_and_last() {
-        assert_eq!(rate(101, Duration::from_secs(10)), Some(10.0));
-        assert_eq!(rate(1, Duration::ZERO), None);
-        assert_eq!(rate(0, Duration::ZERO), None);
-    }
-}
+pub(crate) mod tests;

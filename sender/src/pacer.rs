@@ -62,6 +62,8 @@ pub struct Pacer<T> {
     margin: Duration,
     /// With a single processor, spinning only keeps the receiver from running.
     spin: bool,
+    /// Short waits left in which sleep is not trusted.
+    mistrust: u32,
 }
 
 impl<T: Timer> Pacer<T> {
@@ -73,6 +75,11 @@ impl<T: Timer> Pacer<T> {
     /// by a ninth of this when not, and so settles where one sleep in ten overshoots it. Outliers
     /// move it no more than others.
     const MARGIN_STEP: Duration = Duration::from_nanos(900);
+    /// A sleep that overshoots by more than [`Self::MARGIN_MAX`] is mistrusted for so many short waits:
+    /// a virtual machine that gave its processor away may get it back a millisecond later.
+    const MISTRUST: u32 = 200;
+    /// A wait is short, and may be spun through, up to this.
+    const SHORT: Duration = Duration::from_millis(2);
     /// Longest sleep at a stretch, so that an interruption is noticed.
     const NAP_MAX: Duration = Duration::from_millis(50);
 
@@ -87,6 +94,7 @@ impl<T: Timer> Pacer<T> {
             timer,
             margin,
             spin,
+            mistrust: 0,
         }
     }
 
@@ -103,6 +111,10 @@ impl<T: Timer> Pacer<T> {
                 return false;
             }
             let left = deadline.saturating_sub(self.timer.elapsed());
+            if self.mistrust > 0 && left <= Self::SHORT {
+                self.mistrust -= 1;
+                break;
+            }
             let pause = left.saturating_sub(self.margin);
             if pause.is_zero() {
                 break;
@@ -115,11 +127,20 @@ impl<T: Timer> Pacer<T> {
         true
     }
 
+    /// Gives the processor away for at least `pause`.
+    pub fn pause(&mut self, pause: Duration) {
+        self.timer.sleep(pause);
+    }
+
     fn nap(&mut self, pause: Duration) {
         let before = self.timer.elapsed();
         self.timer.sleep(pause);
         if self.spin {
-            let overshot = self.timer.elapsed() > before + pause + self.margin;
+            let woken = self.timer.elapsed();
+            if woken > before + pause + Self::MARGIN_MAX {
+                self.mistrust = Self::MISTRUST;
+            }
+            let overshot = woken > before + pause + self.margin;
             self.margin = if overshot {
                 (self.margin + Self::MARGIN_STEP).min(Self::MARGIN_MAX)
             } else {
@@ -140,6 +161,8 @@ mod tests {
     struct FakeTimer {
         now: Cell<Duration>,
         slept: Cell<u32>,
+        /// What sleeps overshoot by besides.
+        extra: Cell<Duration>,
     }
 
     const LOOK: Duration = Duration::from_micros(1);
@@ -152,7 +175,8 @@ mod tests {
         }
 
         fn sleep(&mut self, pause: Duration) {
-            self.now.set(self.now.get() + pause + OVERSHOOT);
+            self.now
+                .set(self.now.get() + pause + OVERSHOOT + self.extra.get());
             self.slept.set(self.slept.get() + 1);
         }
 
@@ -185,6 +209,36 @@ mod tests {
         }
         let learnt = OVERSHOOT..=OVERSHOOT + 3 * LOOK;
         assert!(learnt.contains(&pacer.margin), "{:?}", pacer.margin);
+    }
+
+    #[test]
+    fn spins_through_short_waits_for_a_while_after_a_sleep_that_took_far_too_long() {
+        let timer = FakeTimer::default();
+        let mut pacer = Pacer::new(&timer, true);
+        pacer.mistrust = Pacer::<&FakeTimer>::MISTRUST;
+        for i in 1..=Pacer::<&FakeTimer>::MISTRUST {
+            assert!(pacer.wait_until(Duration::from_millis(1) * i, || false));
+        }
+        assert_eq!(timer.slept.get(), 0);
+        let next = timer.now.get() + Duration::from_millis(1);
+        assert!(pacer.wait_until(next, || false));
+        assert_eq!(timer.slept.get(), 1, "trusted again");
+        pacer.mistrust = 1;
+        assert!(pacer.wait_until(next + Duration::from_millis(9), || false));
+        assert!(timer.slept.get() > 1, "a long wait is slept through");
+    }
+
+    #[test]
+    fn a_sleep_that_took_far_too_long_is_noticed() {
+        let timer = FakeTimer::default();
+        timer.extra.set(Duration::from_millis(1));
+        let mut pacer = Pacer::new(&timer, true);
+        assert!(pacer.wait_until(Duration::from_millis(1), || false));
+        assert_eq!(
+            pacer.mistrust,
+            Pacer::<&FakeTimer>::MISTRUST - 1,
+            "and one short wait is over"
+        );
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! first that failed is halved until it is small enough. A pure state machine: it names the rates,
 //! the caller runs the trials.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,6 +15,9 @@ use crate::schedule::pace::PaceError;
 pub const STEPS_MAX: u32 = 10_000;
 /// Share of the rate asked for that has to leave for a trial to say something of the path.
 const ACHIEVED_MIN: f64 = 0.99;
+/// Trials at one rate in which the sender does not do its part before the search takes that for its
+/// limit: a machine may pause once.
+const TRIES: usize = 3;
 /// A search ends when it has found the rate to this part of a step …
 const RESOLUTION_STEP: f64 = 1.0 / 16.0;
 /// … or to this share of the rate, whichever is coarser.
@@ -139,12 +141,13 @@ impl Trial {
     /// What the trial says if a share of `loss_limit` may be lost.
     ///
     /// Whether the sender did its part is judged first: what is lost of a stream that came in fits
-    /// and starts may be lost for just that.
+    /// and starts may be lost for just that. A hundredth may be missing: a machine that pauses for a
+    /// moment now and then would find no rate at all otherwise.
     pub fn verdict(&self, loss_limit: f64) -> Verdict {
         let slow = self
             .achieved
             .is_some_and(|achieved| achieved < self.asked * ACHIEVED_MIN);
-        if slow || self.skipped_share() > loss_limit {
+        if slow || self.skipped_share() > loss_limit.max(1.0 - ACHIEVED_MIN) {
             return Verdict::Inconclusive;
         }
         match self.loss() {
@@ -166,17 +169,6 @@ pub enum LimitedBy {
     RangeEnd,
     /// The search was stopped before it was over.
     Stopped,
-}
-
-impl fmt::Display for LimitedBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Path => "the path",
-            Self::Sender => "this machine",
-            Self::RangeEnd => "the end of the range",
-            Self::Stopped => "the end of the run",
-        })
-    }
 }
 
 /// What a search found.
@@ -256,6 +248,7 @@ impl Ramp {
         self.trials.push((trial, verdict));
         self.state = match (self.state, verdict) {
             (over @ State::Over(_), _) => over,
+            (state, Verdict::Inconclusive) if self.tries() < TRIES => state,
             (_, Verdict::Inconclusive) => State::Over(LimitedBy::Sender),
             (_, Verdict::Failed) => {
                 self.failed = Some(trial.asked);
@@ -270,6 +263,14 @@ impl Ramp {
             }
         };
         verdict
+    }
+
+    /// How many trials said nothing since the last one that did.
+    fn tries(&self) -> usize {
+        let trials = self.trials.iter().rev();
+        trials
+            .take_while(|&&(_, verdict)| verdict == Verdict::Inconclusive)
+            .count()
     }
 
     /// The state after a rate of the climb has passed.

@@ -4,10 +4,11 @@
 //! octets, any MBZ, any padding, either timestamp format.
 
 use wire::time::{NtpTimestamp, PtpTimestamp, Tai, TimestampFormat, Utc};
-use wire::twamp::{REQUEST_LEN, Reply, Request};
+use wire::twamp::{REPLY_LEN, Reply, Request};
 
 use crate::measure::ReplyStamps;
 use crate::measure::delay::ReflectorTimes;
+use crate::probe::Probe;
 
 /// A datagram read as an answer to a probe. Whether such a probe was sent is for the caller to
 /// check.
@@ -16,9 +17,18 @@ pub struct Answer {
     /// Sequence number of the probe.
     pub sequence: u32,
     /// T1 as it came back.
-    pub timestamp: NtpTimestamp,
+    pub timestamp: [u8; 8],
     /// The reflector's stamps.
     pub stamps: ReplyStamps,
+    /// The reflector's own sequence number; `None` for an echo.
+    pub reflector: Option<u32>,
+    /// The Session-Sender Identifier; 0 from peers that know none, `None` for an echo.
+    pub ssid: Option<u16>,
+    /// TTL or Hop Limit with which the probe arrived, unless the reply ends before it.
+    pub sender_ttl: Option<u8>,
+    /// The octet after it, which is the TOS with which the probe arrived where both ends agreed on
+    /// RFC 7750, and padding or MBZ elsewhere.
+    pub sender_tos: Option<u8>,
 }
 
 /// Reads a datagram as a reflected packet (RFC 5357 section 4.2.1, RFC 8762 section 4.3.1).
@@ -29,20 +39,27 @@ pub fn reflected(head: &[u8], t4: Utc) -> Option<Answer> {
     let reply = Reply::parse(head).ok()?;
     Some(Answer {
         sequence: reply.sender_sequence(),
-        timestamp: NtpTimestamp::from_bytes(reply.sender_timestamp()),
+        timestamp: reply.sender_timestamp(),
         stamps: stamps(&reply, t4)?,
+        reflector: Some(reply.sequence()),
+        ssid: Some(reply.ssid()),
+        sender_ttl: reply.sender_ttl(),
+        sender_tos: head.get(REPLY_LEN).copied(),
     })
 }
 
-/// Reads a datagram of `len` octets, of which `head` are at hand, as our own probe of `size`
-/// octets sent back unchanged. Plain echo servers do that.
-pub fn echoed(head: &[u8], len: usize, size: usize) -> Option<Answer> {
+/// Reads a datagram of `len` octets, of which `head` are at hand, as one of our own probes, like
+/// `probe`, sent back unchanged. Plain echo servers do that.
+pub fn echoed(head: &[u8], len: usize, probe: &Probe) -> Option<Answer> {
     let request = Request::parse(head).ok()?;
-    let padding_is_ours = head.get(REQUEST_LEN..)?.iter().all(|&octet| octet == 0);
-    (len == size && padding_is_ours).then(|| Answer {
+    probe.has_rest_of(head, len).then(|| Answer {
         sequence: request.sequence(),
-        timestamp: NtpTimestamp::from_bytes(request.timestamp()),
+        timestamp: request.timestamp(),
         stamps: ReplyStamps::EchoOnly,
+        reflector: None,
+        ssid: None,
+        sender_ttl: None,
+        sender_tos: None,
     })
 }
 
@@ -79,14 +96,25 @@ mod tests {
     use wire::error_estimate::ErrorEstimate;
 
     use super::*;
-    use crate::probe::Probe;
+    use crate::probe::{Padding, ProbeSpec};
+    use crate::stamp::StampFormat;
+    use wire::twamp::REQUEST_LEN;
 
     const T1: Utc = Utc::from_nanos(1_700_000_000_000_000_000);
     const T4: Utc = Utc::from_nanos(1_700_000_000_000_900_000);
 
+    fn blank(size: usize) -> Probe {
+        Probe::new(&ProbeSpec {
+            size,
+            padding: Padding::Zero,
+            ssid: None,
+        })
+    }
+
     fn probe(size: usize) -> Vec<u8> {
-        Probe::new(size)
-            .write(7, T1, ErrorEstimate::from_bits(0x0001))
+        let t1 = StampFormat::Ntp.encode(T1);
+        blank(size)
+            .write(0, 7, t1, ErrorEstimate::from_bits(0x0001))
             .to_vec()
     }
 
@@ -108,10 +136,7 @@ mod tests {
     fn reads_ntp_stamps_in_the_era_of_t4() {
         let (t2, t3) = (T1.nanos() + 100_000, T1.nanos() + 200_000);
         let answer = reflected(&reply(ntp(t2), ntp(t3), 0x8001), T4).unwrap();
-        assert_eq!(
-            (answer.sequence, answer.timestamp),
-            (7, NtpTimestamp::from_utc(T1))
-        );
+        assert_eq!((answer.sequence, answer.timestamp), (7, ntp(T1.nanos())));
         let times = ReflectorTimes {
             receive: t2,
             transmit: t3,
@@ -168,11 +193,8 @@ mod tests {
     fn recognises_its_own_probe_coming_back() {
         for size in [14, 41, 44, 100] {
             let octets = probe(size);
-            let answer = echoed(&octets, size, size).unwrap();
-            assert_eq!(
-                (answer.sequence, answer.timestamp),
-                (7, NtpTimestamp::from_utc(T1))
-            );
+            let answer = echoed(&octets, size, &blank(size)).unwrap();
+            assert_eq!((answer.sequence, answer.timestamp), (7, ntp(T1.nanos())));
             assert_eq!(answer.stamps, ReplyStamps::EchoOnly);
         }
     }
@@ -180,10 +202,10 @@ mod tests {
     #[test]
     fn an_echo_is_unchanged_in_length_and_padding() {
         let mut octets = probe(44);
-        assert_eq!(echoed(&octets, 44, 45), None, "another length");
+        assert_eq!(echoed(&octets, 44, &blank(45)), None, "another length");
         octets[43] = 1;
-        assert_eq!(echoed(&octets, 44, 44), None, "another padding");
-        assert_eq!(echoed(&octets[..13], 13, 13), None, "no header");
+        assert_eq!(echoed(&octets, 44, &blank(44)), None, "another padding");
+        assert_eq!(echoed(&octets[..13], 13, &blank(14)), None, "no header");
     }
 
     #[test]
@@ -191,7 +213,10 @@ mod tests {
         for len in 0..200 {
             let octets = vec![0xff; len];
             let _ = reflected(&octets, T4);
-            assert_eq!(echoed(&octets, len, len).is_some(), len == REQUEST_LEN);
+            assert_eq!(
+                echoed(&octets, len, &blank(len)).is_some(),
+                len == REQUEST_LEN
+            );
         }
     }
 }

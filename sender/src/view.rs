@@ -40,8 +40,6 @@ pub struct View {
     /// The lines on the terminal, if there is one.
     bar: Option<ProgressBar>,
     history: History,
-    /// Whether the names of the columns have been printed.
-    headed: bool,
 }
 
 /// What [`Live`] says of one moment only.
@@ -73,7 +71,6 @@ impl View {
         Self {
             bar,
             history: History::default(),
-            headed: false,
         }
     }
 
@@ -88,13 +85,9 @@ impl View {
         bar.set_message(lines.collect::<Vec<_>>().join("\n"));
     }
 
-    /// Prints the line of a closed interval, above the view if there is one.
-    pub fn interval(&mut self, interval: &Interval) {
-        if !self.headed {
-            self.headed = true;
-            self.print(&interval_head());
-        }
-        self.print(&interval_line(interval));
+    /// Whether there is a view.
+    pub fn is_live(&self) -> bool {
+        self.bar.is_some()
     }
 
     /// Prints a line, above the view if there is one.
@@ -234,7 +227,7 @@ fn sparkline(medians: &VecDeque<Option<Nanos>>) -> String {
 }
 
 /// The names of the columns of [`interval_line`].
-fn interval_head() -> String {
+pub fn interval_head() -> String {
     format!(
         "{:>17} {:>11} {:>11} {:>9} {:>9} {:>10} {:>10} {:>10} {:>10}",
         "interval", "sent", "received", "lost", "loss", "RTT min", "p50", "p99", "max"

@@ -6,7 +6,7 @@ use std::io;
 use wire::time::Nanos;
 
 use crate::outcome::Outcome;
-use crate::report::units::counted;
+use crate::report::units::{self, counted};
 use crate::transport::IcmpKind;
 
 /// A reason to doubt a figure, or to know its limits.
@@ -19,6 +19,13 @@ pub enum Warning {
     },
     /// The system refused packets.
     Refused {
+        /// How many.
+        packets: u64,
+        /// What it said of the first.
+        reason: String,
+    },
+    /// The system took packets later than they were stamped.
+    Held {
         /// How many.
         packets: u64,
         /// What it said of the first.
@@ -79,6 +86,25 @@ pub enum Warning {
         /// How many.
         replies: u64,
     },
+    /// STAMP replies without our identifier.
+    NoSsid {
+        /// How many.
+        replies: u64,
+    },
+    /// Send times were missed by more than the round trips are long.
+    SendError {
+        /// 99th percentile of the send-time error.
+        p99: Nanos,
+        /// Median round trip.
+        round_trip: Nanos,
+    },
+    /// This machine's processors were busy all the time.
+    CpuSaturated {
+        /// Their busy share in percent.
+        percent: u64,
+    },
+    /// T1 is in PTP format, and this host does not know TAI.
+    NoTai,
     /// ICMP errors of one kind.
     Icmp {
         /// Which kind.
@@ -90,7 +116,7 @@ pub enum Warning {
 
 impl Warning {
     /// The code of every warning.
-    pub const CODES: [&str; 14] = [
+    pub const CODES: [&str; 19] = [
         "stopped",
         "skipped",
         "congested",
@@ -104,6 +130,11 @@ impl Warning {
         "residence_negative",
         "round_trip_negative",
         "error_unknown",
+        "no_ssid",
+        "held",
+        "send_error",
+        "cpu_saturated",
+        "no_tai",
         "icmp",
     ];
 
@@ -112,6 +143,7 @@ impl Warning {
         outcome: &Outcome,
         refusal: Option<&io::Error>,
         clock_steps: Nanos,
+        no_tai: bool,
     ) -> Vec<Self> {
         let peer = &outcome.peer;
         let reason = || refusal.map_or_else(String::new, ToString::to_string);
@@ -188,6 +220,18 @@ impl Warning {
                     replies: peer.error_unknown,
                 },
             ),
+            (
+                peer.ssid_missing,
+                Self::NoSsid {
+                    replies: peer.ssid_missing,
+                },
+            ),
+        ];
+        let judged = [
+            held(outcome, reason),
+            send_error(outcome),
+            cpu_saturated(outcome),
+            no_tai.then_some(Self::NoTai),
         ];
         let icmp = IcmpKind::ALL.into_iter().map(|kind| {
             let errors = outcome.trouble.icmp.of(kind);
@@ -195,8 +239,9 @@ impl Warning {
         });
         candidates
             .into_iter()
-            .chain(icmp)
             .filter_map(|(weight, warning)| (weight > 0).then_some(warning))
+            .chain(judged.into_iter().flatten())
+            .chain(icmp.filter_map(|(weight, warning)| (weight > 0).then_some(warning)))
             .collect()
     }
 
@@ -205,6 +250,7 @@ impl Warning {
         match self {
             Self::Skipped { .. } => "skipped",
             Self::Refused { .. } => "refused",
+            Self::Held { .. } => "held",
             Self::Stopped { .. } => "stopped",
             Self::DroppedHere { .. } => "dropped_here",
             Self::Invalid { .. } => "invalid",
@@ -216,12 +262,52 @@ impl Warning {
             Self::NegativeResidence { .. } => "residence_negative",
             Self::NegativeRoundTrip { .. } => "round_trip_negative",
             Self::ErrorUnknown { .. } => "error_unknown",
+            Self::NoSsid { .. } => "no_ssid",
+            Self::SendError { .. } => "send_error",
+            Self::CpuSaturated { .. } => "cpu_saturated",
+            Self::NoTai => "no_tai",
             Self::Icmp { .. } => "icmp",
         }
     }
 }
 
+fn held(outcome: &Outcome, reason: impl FnOnce() -> String) -> Option<Warning> {
+    (outcome.held > 0).then(|| Warning::Held {
+        packets: outcome.held,
+        reason: reason(),
+    })
+}
+
+/// Intended times are kept when nearly all errors are shorter than what is measured.
+fn send_error(outcome: &Outcome) -> Option<Warning> {
+    let (error, round_trip) = (outcome.send_error?, outcome.round_trip?);
+    (error.count >= 100 && error.p99 > round_trip.p50).then_some(Warning::SendError {
+        p99: error.p99,
+        round_trip: round_trip.p50,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+fn time(nanos: Nanos) -> String {
+    units::time(nanos.nanos() as f64)
+}
+
+/// Above this busy share of all processors, threads wait for each other.
+const SATURATED: f64 = 0.95;
+
+fn cpu_saturated(outcome: &Outcome) -> Option<Warning> {
+    let share = outcome.cpu_busy.filter(|&share| share > SATURATED)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a percentage"
+    )]
+    let percent = (share * 100.0).round() as u64;
+    Some(Warning::CpuSaturated { percent })
+}
+
 impl fmt::Display for Warning {
+    #[expect(clippy::too_many_lines, reason = "one sentence for each warning")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let replies = |number, verb_one: &str, verb_many: &str| {
             counted(
@@ -241,6 +327,12 @@ impl fmt::Display for Warning {
                 f,
                 "the system refused to send {}: {reason}",
                 counted(*packets, "packet", "packets")
+            ),
+            Self::Held { packets, reason } => write!(
+                f,
+                "{} held on this machine for a time ({reason}), which is part of the delays if \
+                 replies came",
+                counted(*packets, "packet was", "packets were")
             ),
             Self::Stopped { slots } => write!(
                 f,
@@ -271,8 +363,9 @@ impl fmt::Display for Warning {
             ),
             Self::ClockStepped { by } => write!(
                 f,
-                "this machine's clock was set by {by} in all during the run: delays of packets in flight \
-                 then are wrong"
+                "this machine's clock was set by {} in all during the run: delays of packets in flight \
+                 then are wrong",
+                time(*by)
             ),
             Self::EchoOnly { replies: number } => write!(
                 f,
@@ -288,7 +381,8 @@ impl fmt::Display for Warning {
             ),
             Self::NegativeResidence { replies: number } => write!(
                 f,
-                "{} T3 before T2: the reflector's timestamps are doubtful",
+                "{} T3 before T2: the reflector's timestamps are doubtful, and these round trips \
+                 are too long by the difference",
                 replies(*number, "has", "have")
             ),
             Self::NegativeRoundTrip { replies: number } => write!(
@@ -302,6 +396,27 @@ impl fmt::Display for Warning {
                 "{} an Error Estimate of multiplier 0, which RFC 4656 forbids: the reflector's \
                  error is unknown",
                 replies(*number, "has", "have")
+            ),
+            Self::NoSsid { replies: number } => write!(
+                f,
+                "{} no Session-Sender Identifier: the reflector does not know RFC 8972",
+                replies(*number, "carries", "carry")
+            ),
+            Self::SendError { p99, round_trip } => write!(
+                f,
+                "packets did not leave on schedule: the 99th percentile of the send error is {}, \
+                 above the median round trip of {}",
+                time(*p99),
+                time(*round_trip)
+            ),
+            Self::CpuSaturated { percent } => write!(
+                f,
+                "this machine's processors were busy for {percent} % of the time: delays and losses \
+                 may be its own"
+            ),
+            Self::NoTai => f.write_str(
+                "this host's kernel does not know TAI-UTC, so T1 in PTPv2 format is off by it and \
+                 says that it is not synchronised; chrony or ptp4l would set it",
             ),
             Self::Icmp { kind, errors } => {
                 write!(
@@ -317,10 +432,11 @@ impl fmt::Display for Warning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::distribution::Summary;
     use crate::outcome::tests::sample;
 
     fn codes(outcome: &Outcome, clock_steps: Nanos) -> Vec<&'static str> {
-        Warning::all_of(outcome, None, clock_steps)
+        Warning::all_of(outcome, None, clock_steps, false)
             .iter()
             .map(Warning::code)
             .collect()
@@ -343,6 +459,7 @@ mod tests {
         outcome.not_reached = 1;
         outcome.skipped = 2;
         outcome.refused = 3;
+        outcome.held = 14;
         outcome.trouble.dropped_here = 4;
         outcome.trouble.icmp.add(IcmpKind::TooBig);
         outcome.trouble.icmp.add(IcmpKind::HostUnreachable);
@@ -354,8 +471,15 @@ mod tests {
         outcome.peer.error_unknown = 10;
         outcome.counts.invalid = 11;
         outcome.congested = 12;
+        outcome.peer.ssid_missing = 13;
+        outcome.cpu_busy = Some(0.987);
+        outcome.send_error = outcome.round_trip.map(|error| Summary {
+            count: 100,
+            ..error
+        });
         let refusal = io::Error::other("not today");
-        let warnings = Warning::all_of(&outcome, Some(&refusal), Nanos::from_nanos(2_000_000));
+        let steps = Nanos::from_nanos(2_000_000);
+        let warnings = Warning::all_of(&outcome, Some(&refusal), steps, true);
         let text: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         let mut codes: Vec<_> = warnings.iter().map(Warning::code).collect();
         codes.dedup();
@@ -366,15 +490,64 @@ mod tests {
                 "{warning:?}: {text}"
             );
         }
-        assert!(
-            text.iter()
-                .any(|text| text.contains("3 packets: not today")),
-            "{text:?}"
+        for part in [
+            "3 packets: not today",
+            "14 packets were held on this machine for a time (not today)",
+            "1 ICMP error: host unreachable",
+            "were busy for 99 % of the time",
+            "13 replies carry no Session-Sender Identifier",
+            "99th percentile of the send error is 4.000 ms, above",
+        ] {
+            assert!(
+                text.iter().any(|text| text.contains(part)),
+                "{part:?} in {text:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_send_error_is_large_only_against_the_round_trips() {
+        let mut outcome = sample();
+        let mut error = outcome.round_trip.unwrap();
+        error.p99 = error.p50;
+        outcome.send_error = Some(error);
+        assert_eq!(codes(&outcome, Nanos::ZERO), [""; 0]);
+        error.p99 = error.p50 + Nanos::from_nanos(1);
+        outcome.send_error = Some(error);
+        assert_eq!(
+            codes(&outcome, Nanos::ZERO),
+            [""; 0],
+            "one in three is not one in a hundred"
         );
-        assert!(
-            text.iter()
-                .any(|text| text == "1 ICMP error: host unreachable"),
-            "{text:?}"
+        error.count = 100;
+        outcome.send_error = Some(error);
+        assert_eq!(codes(&outcome, Nanos::ZERO), ["send_error"]);
+        outcome.round_trip = None;
+        assert_eq!(
+            codes(&outcome, Nanos::ZERO),
+            [""; 0],
+            "nothing to compare with"
         );
+    }
+
+    #[test]
+    fn processors_are_saturated_when_hardly_any_time_is_left() {
+        let mut outcome = sample();
+        for (busy, told) in [
+            (None, false),
+            (Some(0.95), false),
+            (Some(0.951), true),
+            (Some(1.0), true),
+        ] {
+            outcome.cpu_busy = busy;
+            let codes = codes(&outcome, Nanos::ZERO);
+            assert_eq!(codes.contains(&"cpu_saturated"), told, "{busy:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_without_tai_is_told() {
+        let warnings = Warning::all_of(&sample(), None, Nanos::ZERO, true);
+        assert_eq!(warnings, [Warning::NoTai]);
     }
 }

@@ -1,44 +1,21 @@
 //! Whole runs over loopback against a reflector that drops, duplicates, delays, reorders and
 //! corrupts chosen packets: the report must say exactly what was done.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod common;
 
-use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use common::{Fate, Reflector, Style, has_ipv6, run};
-use sender::args;
-use sender::config::Config;
+use common::{Fate, Reflector, Style, closed_port, codes, config, has_ipv6, measure, run};
 use sender::control::Control;
-use sender::error::Error;
-use sender::outcome::{Outcome, Silence};
-use sender::transport::{IcmpKind, OpenError};
-use sender::warning::Warning;
+use sender::measure::interval::Interval;
+use sender::outcome::{Directions, Silence};
+use sender::recorder::{Recorder, Wanted};
+use sender::transport::IcmpKind;
 use testbed::{DEFAULT_TIMEOUT, wait_until};
-
-fn config(address: SocketAddr, options: &str) -> Config {
-    let line = format!("sender {address} {options}");
-    Config::try_from(args::parse(line.split_whitespace()).unwrap()).unwrap()
-}
-
-fn measure(address: SocketAddr, options: &str) -> Outcome {
-    run(&config(address, options), &Control::default()).unwrap()
-}
 
 /// 50 probes at 1000/s.
 const SHORT: &str = "--count 50 --rate 1000";
-
-fn codes(outcome: &Outcome) -> Vec<&'static str> {
-    // A busy machine may skip send times in any run.
-    outcome
-        .warnings
-        .iter()
-        .map(Warning::code)
-        .filter(|&code| code != "skipped")
-        .collect()
-}
 
 #[test]
 fn every_probe_is_answered_and_measured() {
@@ -68,7 +45,7 @@ fn every_probe_is_answered_and_measured() {
             "both ends have one clock: {summary:?}"
         );
     }
-    assert_eq!(outcome.ipdv.unwrap().count, 199);
+    assert_eq!(outcome.ipdv.round_trip.unwrap().count, 199);
     assert!(outcome.jitter.unwrap() > 0.0);
     assert_eq!(
         (outcome.peer.t4_kernel, outcome.peer.t4_user_space),
@@ -77,6 +54,7 @@ fn every_probe_is_answered_and_measured() {
     assert_eq!(outcome.peer.always_synchronised(), Some(false));
     assert_eq!(outcome.one_way_trusted(), Some(false));
     assert_eq!(codes(&outcome), [""; 0]);
+    assert_eq!(reflector.last_probe()[14..], [0; 30], "padding is zero");
     let seen: Vec<_> = reflector.seen().into_values().collect();
     assert_eq!(seen, [(0..200).collect::<Vec<_>>()]);
 }
@@ -90,8 +68,9 @@ fn dropped_replies_are_lost() {
     let outcome = measure(reflector.address, &format!("{SHORT} --timeout 1s"));
     let counts = outcome.counts;
     assert_eq!((counts.sent, counts.received, counts.lost()), (50, 46, 4));
+    assert_eq!((counts.loss_runs, counts.loss_run_max), (3, 2));
     // 0-1-2, 4-…-9, 12-…-48: no pair bridges a gap.
-    assert_eq!(outcome.ipdv.unwrap().count, 2 + 5 + 36);
+    assert_eq!(outcome.ipdv.round_trip.unwrap().count, 2 + 5 + 36);
     assert_eq!(
         counts.late + counts.duplicates + counts.invalid + counts.reordered,
         0
@@ -128,9 +107,10 @@ fn overtaken_replies_are_reordered() {
         (counts.received, counts.reordered, counts.reorder_extent_max),
         (50, 2, 5)
     );
+    assert_eq!((counts.n_reordering_max, counts.reordered_by_three), (5, 1));
     assert_eq!((counts.lost(), counts.duplicates), (0, 0));
     assert_eq!(
-        outcome.ipdv.unwrap().count,
+        outcome.ipdv.round_trip.unwrap().count,
         49,
         "in sending order nothing is missing"
     );
@@ -227,22 +207,6 @@ fn each_session_has_its_own_numbers_and_fate() {
 }
 
 #[test]
-fn sizes_from_the_header_to_fragments_work() {
-    for size in [14, 40, 41, 44, 1400, 9000, 65_507] {
-        let reflector = Reflector::start(|_| Fate::Reply);
-        let outcome = measure(
-            reflector.address,
-            &format!("--count 5 --rate 100 --size {size}"),
-        );
-        assert_eq!(
-            (outcome.counts.received, outcome.counts.invalid),
-            (5, 0),
-            "{size}"
-        );
-    }
-}
-
-#[test]
 fn a_ptp_reflector_leaves_the_round_trip_alone() {
     let reflector = Reflector::start_as(Style::Ptp, "127.0.0.1:0", |_| Fate::Reply);
     let outcome = measure(reflector.address, SHORT);
@@ -302,14 +266,6 @@ fn ipv6_works_like_ipv4() {
     let closed = closed_port("[::1]:0");
     let outcome = measure(closed, "--count 5 --rate 100 --timeout 300ms");
     assert_eq!(outcome.silence(), Some(Silence::PortUnreachable));
-}
-
-/// An address whose port was free a moment ago.
-fn closed_port(bind: &str) -> SocketAddr {
-    std::net::UdpSocket::bind(bind)
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }
 
 #[test]
@@ -395,50 +351,109 @@ fn a_run_told_twice_to_stop_waits_for_nothing() {
 }
 
 #[test]
-fn sessions_take_consecutive_source_ports() {
-    for _ in 0..20 {
-        let first = closed_port("127.0.0.1:0").port();
-        if first > 65_000 {
-            continue;
-        }
-        let reflector = Reflector::start(|_| Fate::Reply);
-        let options =
-            format!("--count 9 --rate 500 --sessions 3 --source 127.0.0.1 --source-port {first}");
-        match run(&config(reflector.address, &options), &Control::default()) {
-            // Somebody else has one of the ports by now.
-            Err(Error::Open(OpenError::PortInUse(_))) => {}
-            outcome => {
-                assert_eq!(outcome.unwrap().counts.received, 9);
-                let ports: Vec<_> = reflector.seen().into_keys().collect();
-                assert_eq!(ports, [first, first + 1, first + 2]);
-                return;
-            }
-        }
+fn a_stateful_reflector_tells_the_directions() {
+    let fate = |sequence| match sequence {
+        // Which way the last two went cannot be told.
+        2 | 3 | 30 | 49 => Fate::LoseProbe,
+        7 | 20 | 48 => Fate::Drop,
+        10 => Fate::DoubleProbe,
+        12 => Fate::Copies(2),
+        _ => Fate::Reply,
+    };
+    let reflector = Reflector::start_as(Style::Stateful, "127.0.0.1:0", fate);
+    let options = "--count 100 --rate 2000 --sessions 2 --timeout 1s";
+    let outcome = measure(reflector.address, options);
+    let counts = outcome.counts;
+    assert_eq!((counts.sent, counts.received, counts.lost()), (100, 86, 14));
+    let expected = Directions {
+        forward: 6,
+        backward: 4,
+        undecided: 4,
+        restarts: 0,
+    };
+    assert_eq!(outcome.directions, Some(expected));
+    assert_eq!((counts.duplicates, counts.duplicates_forward), (4, 2));
+    assert_eq!((counts.loss_runs, counts.loss_run_max), (10, 2));
+    for session in &outcome.per_session {
+        let losses = session.figures.numbers().losses();
+        assert_eq!((session.sent, losses.forward, losses.backward), (50, 3, 2));
     }
-    panic!("no three free ports in twenty tries");
+
+    let reflector = Reflector::start(fate);
+    let outcome = measure(reflector.address, options);
+    assert_eq!(outcome.counts.lost(), 14);
+    assert_eq!(outcome.directions, None, "a stateless one cannot tell");
+    assert_eq!(outcome.counts.duplicates_forward, 0);
 }
 
 #[test]
-fn a_taken_source_port_is_named() {
-    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let options = format!("--source 127.0.0.1 --source-port {port}");
-    let error = run(
-        &config(closed_port("127.0.0.1:0"), &options),
-        &Control::default(),
+fn each_session_is_reported_by_itself() {
+    let reflector = Reflector::start(|sequence| match sequence {
+        4.. => Fate::Drop,
+        _ => Fate::Reply,
+    });
+    let options = "--count 17 --rate 1000 --sessions 3 --timeout 500ms --per-session-histograms 1";
+    let outcome = measure(reflector.address, options);
+    let figures: Vec<_> = outcome
+        .per_session
+        .iter()
+        .map(|session| {
+            let counts = session.figures.counts();
+            (
+                session.number,
+                session.sent,
+                counts.received,
+                session.figures.has_histogram(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        figures,
+        [(0, 6, 4, true), (1, 6, 4, false), (2, 5, 4, false)]
     );
-    let message = error.unwrap_err().to_string();
-    assert!(
-        message.contains(&port.to_string()) && message.contains("--source-port"),
-        "{message}"
-    );
+    let each = outcome.per_session.iter();
+    let sum: u64 = each
+        .map(|session| session.figures.round_trip().count())
+        .sum();
+    assert_eq!(sum, outcome.round_trip.unwrap().count);
 }
 
 #[test]
-fn the_clock_state_is_the_kernels() {
-    let reflector = Reflector::start(|_| Fate::Reply);
-    let outcome = measure(reflector.address, "--count 2 --rate 100");
-    let state = clock::Discipline::read().unwrap();
-    assert_eq!(outcome.clock.synchronised, state.synchronised);
-    assert!(outcome.clock.error_max > 0);
+fn intervals_add_up_to_the_run() {
+    let reflector = Reflector::start(|sequence| match sequence % 10 {
+        3 => Fate::Drop,
+        5 => Fate::Copies(2),
+        7 => Fate::HoldUntil {
+            until: sequence + 1,
+        },
+        _ => Fate::Reply,
+    });
+    let config = config(reflector.address, "--count 100 --rate 1000 --timeout 500ms");
+    let recorder = Mutex::new(Recorder::new(Wanted {
+        intervals: Some(Duration::from_millis(20)),
+        overview: None,
+    }));
+    let addresses = sender::run::resolve(&config).unwrap();
+    let outcome =
+        sender::run::run(&config, &addresses, &Control::default(), Some(&recorder)).unwrap();
+    let end = clock::Clock::utc(&clock::SystemClock);
+    let intervals = recorder.into_inner().unwrap().last_intervals(end);
+    let sum = |figure: fn(&Interval) -> u64| intervals.iter().map(figure).sum::<u64>();
+    let counts = outcome.counts;
+    assert_eq!(
+        (
+            counts.sent,
+            counts.lost(),
+            counts.duplicates,
+            counts.reordered
+        ),
+        (100, 10, 10, 10)
+    );
+    assert_eq!(sum(|i| i.sent), counts.sent);
+    assert_eq!(sum(|i| i.received), counts.received);
+    assert_eq!(sum(|i| i.lost), counts.lost());
+    assert_eq!(sum(|i| i.duplicates), counts.duplicates);
+    assert_eq!(sum(|i| i.reordered), counts.reordered);
+    assert_eq!(sum(|i| i.round_trip.count()), counts.received);
+    assert!(intervals.len() >= 5, "{}", intervals.len());
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use sender::transport::IcmpKind;
 use sender::transport::icmp_raw::IcmpWatch;
-use sender::transport::{IcmpKind, Sources};
+use sender::transport::sources::Sources;
 use testbed::{DEFAULT_TIMEOUT, Need, Veth, VethConfig, skip_unless, wait_until};
 
 /// Sends a datagram, as a probe of the session with this source port would leave.

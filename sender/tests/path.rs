@@ -89,7 +89,9 @@ fn a_link_local_target_is_looked_for_on_its_interface() {
     request.source = Some(far.into());
     assert_eq!(
         refusal(&veth.sender, &request),
-        format!("--source {far} is no address of this host; `ip address` lists those that are")
+        format!(
+            "source address {far} is no address of this host; `ip address` lists those that are"
+        )
     );
     request.interface = Some("lo".to_owned());
     assert_eq!(
@@ -344,7 +346,7 @@ fn what_is_no_way_for_frames_is_said() {
         };
         says(
             &request,
-            &format!("--source {source} is no address of this host"),
+            &format!("source address {source} is no address of this host"),
         );
     }
     says(

@@ -1,4 +1,4 @@
-//! The socket transport against plain sockets: TTL, timestamps, batches, and what the kernel
+//! The socket transport against plain sockets: headers, timestamps, batches, and what the kernel
 //! tells of drops and ICMP errors.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -16,17 +16,29 @@ use common::has_ipv6;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
+use sender::config::HeaderConfig;
+use sender::config::addresses::Spread;
 use sender::measure::{Reception, T4Source};
 use sender::transport::{
-    HEAD_MAX, IcmpKind, Receive, SocketPlan, SocketReceive, SocketTransmit, Transmit, open,
+    HEAD_MAX, IcmpKind, OpenError, Receive, SocketPlan, SocketReceive, SocketTransmit, Transmit,
+    open,
 };
 
 fn plan(target: SocketAddr, sessions: usize) -> SocketPlan {
     SocketPlan {
         target,
-        source: None,
+        sources: None,
         source_port: None,
-        sessions,
+        spread: Spread {
+            sessions,
+            addresses: 1,
+        },
+        header: HeaderConfig {
+            tos: 0,
+            ttl: 255,
+            dont_fragment: false,
+        },
+        device: None,
     }
 }
 
@@ -42,6 +54,8 @@ struct Taken {
     head: Vec<u8>,
     len: usize,
     reception: Reception,
+    ttl: Option<u8>,
+    tos: Option<u8>,
 }
 
 /// Receives until there are `count` datagrams, for half a minute at most.
@@ -63,16 +77,18 @@ fn take_now(receive: &mut SocketReceive, wait: Duration, taken: &mut Vec<Taken>)
                 head: datagram.head.to_vec(),
                 len: datagram.len,
                 reception: datagram.reception,
+                ttl: datagram.ttl,
+                tos: datagram.tos,
             });
         })
         .unwrap()
 }
 
-/// TTL or hop limit of the next datagram.
-fn ttl(socket: &UdpSocket) -> i32 {
+/// TTL or hop limit, and TOS or traffic class, of the next datagram.
+fn headers(socket: &UdpSocket) -> (i32, i32) {
     let mut octets = [0u8; 64];
     let mut slices = [IoSliceMut::new(&mut octets)];
-    let mut control = nix::cmsg_space!(i32);
+    let mut control = nix::cmsg_space!(i32, i32);
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
         &mut slices,
@@ -80,25 +96,79 @@ fn ttl(socket: &UdpSocket) -> i32 {
         MsgFlags::empty(),
     )
     .unwrap();
-    let found = message.cmsgs().unwrap().find_map(|message| match message {
-        ControlMessageOwned::Ipv4Ttl(ttl) | ControlMessageOwned::Ipv6HopLimit(ttl) => Some(ttl),
-        _ => None,
-    });
-    found.unwrap()
+    let (mut ttl, mut tos) = (None, None);
+    for message in message.cmsgs().unwrap() {
+        match message {
+            ControlMessageOwned::Ipv4Ttl(hops) | ControlMessageOwned::Ipv6HopLimit(hops) => {
+                ttl = Some(hops);
+            }
+            ControlMessageOwned::Ipv4Tos(octet) => tos = Some(octet.into()),
+            ControlMessageOwned::Ipv6TClass(class) => tos = Some(class),
+            _ => {}
+        }
+    }
+    (ttl.unwrap(), tos.unwrap())
 }
 
 #[test]
-fn probes_leave_with_the_largest_ttl() {
-    let (peer, mut transmit, _receive) = connected("127.0.0.1:0", 1);
-    setsockopt(&peer, sockopt::Ipv4RecvTtl, &true).unwrap();
-    transmit.send(0, &[0; 14]).unwrap();
-    assert_eq!(ttl(&peer), 255);
-    if has_ipv6() {
-        let (peer, mut transmit, _receive) = connected("[::1]:0", 1);
-        setsockopt(&peer, sockopt::Ipv6RecvHopLimit, &true).unwrap();
-        transmit.send(0, &[0; 14]).unwrap();
-        assert_eq!(ttl(&peer), 255);
+fn probes_leave_with_the_header_asked_for() {
+    for (ttl, tos) in [(255, 0), (64, 0xb8), (1, 0x03)] {
+        for bind in ["127.0.0.1:0", "[::1]:0"] {
+            if bind.starts_with('[') && !has_ipv6() {
+                continue;
+            }
+            let peer = UdpSocket::bind(bind).unwrap();
+            if bind.starts_with('[') {
+                setsockopt(&peer, sockopt::Ipv6RecvHopLimit, &true).unwrap();
+                setsockopt(&peer, sockopt::Ipv6RecvTClass, &true).unwrap();
+            } else {
+                setsockopt(&peer, sockopt::Ipv4RecvTtl, &true).unwrap();
+                setsockopt(&peer, sockopt::IpRecvTos, &true).unwrap();
+            }
+            let mut plan = plan(peer.local_addr().unwrap(), 1);
+            plan.header.ttl = ttl;
+            plan.header.tos = tos;
+            let (mut transmit, _receive) = open(&plan).unwrap();
+            transmit.send(0, &[0; 14]).unwrap();
+            assert_eq!(headers(&peer), (ttl.into(), tos.into()), "{bind}");
+        }
     }
+}
+
+#[test]
+fn replies_come_with_the_header_they_arrived_with() {
+    for bind in ["127.0.0.1:0", "[::1]:0"] {
+        if bind.starts_with('[') && !has_ipv6() {
+            continue;
+        }
+        let (peer, mut transmit, mut receive) = connected(bind, 1);
+        let socket = socket2::SockRef::from(&peer);
+        if bind.starts_with('[') {
+            socket.set_unicast_hops_v6(61).unwrap();
+            socket.set_tclass_v6(0xb9).unwrap();
+        } else {
+            socket.set_ttl_v4(61).unwrap();
+            socket.set_tos_v4(0xb9).unwrap();
+        }
+        transmit.send(0, &[0; 14]).unwrap();
+        let (_, source) = peer.recv_from(&mut [0; 64]).unwrap();
+        peer.send_to(&[0; 50], source).unwrap();
+        let taken = take(&mut receive, 1);
+        assert_eq!(
+            (taken[0].ttl, taken[0].tos),
+            (Some(61), Some(0xb9)),
+            "{bind}"
+        );
+    }
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named() {
+    let mut plan = plan("127.0.0.1:9".parse().unwrap(), 1);
+    plan.device = Some("lo".to_owned());
+    open(&plan).unwrap();
+    plan.device = Some("no-such-if".to_owned());
+    assert!(matches!(open(&plan), Err(OpenError::NoInterface(name)) if name == "no-such-if"));
 }
 
 #[test]
@@ -108,7 +178,7 @@ fn every_reply_of_a_batch_has_its_own_kernel_timestamp() {
     let mut buffer = [0; 64];
     let (_, source) = peer.recv_from(&mut buffer).unwrap();
     // Until the kernel has switched timestamps on, they are taken in user space, see SETTLE in
-    // run.rs.
+    // run/sockets.rs.
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         peer.send_to(&[0; 50], source).unwrap();

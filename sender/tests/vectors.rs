@@ -1,8 +1,5 @@
 //! The reference vectors: `vectors/metrics.json` for metrics, and `vectors/exp_schedule.json` (RFC
 //! 4656 Appendix B) for the exponential schedule.
-//!
-//! Of the metrics, not used yet: `pdv`, `mean_abs_ipdv`, `max_n_reordering_per_arrival` and the
-//! directional figures of `loss_stateful`, which the sender does not report.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,15 +7,18 @@
     reason = "a test that cannot go on fails"
 )]
 
-use sender::measure::counts::Counts;
+use sender::flight::{self, Flight, Remembered};
+use sender::matching::Numbering;
 use sender::measure::delay::{Delays, ReflectorTimes};
+use sender::measure::direction::Losses;
+use sender::measure::header::HeaderFields;
 use sender::measure::jitter::Jitter;
-use sender::measure::reordering::{Arrival, Reordering};
-use sender::measure::{Measurement, Reception, ReplyStamps, T4Source, Verdict};
+use sender::measure::reordering::Reordering;
+use sender::measure::{Arrived, Measurement, Reception, ReplyStamps, T4Source, Terms, Verdict};
 use sender::schedule::owamp::Deviates;
 use sender::seed::Seed;
 use serde_json::Value;
-use wire::time::{Nanos, NtpTimestamp, Utc};
+use wire::time::{Nanos, Utc};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors/metrics.json")).unwrap()
@@ -43,21 +43,53 @@ fn numbers(value: &Value) -> Vec<u64> {
         .collect()
 }
 
-/// Sends one probe at `t1` in session 0 and answers it at `t4`.
-fn probe(measurement: &mut Measurement, t1: i64, t4: i64) {
-    let sequence = u32::try_from(measurement.counts().sent).unwrap();
-    measurement.sent(0, Utc::from_nanos(t1));
-    reply(measurement, sequence, t1, t4).unwrap();
+/// A measurement of one session that has sent probes at these times.
+fn measurement(timeout: i64, departures: impl IntoIterator<Item = i64>) -> Measurement {
+    let (mut writer, departed) = flight::open(64).unwrap();
+    let terms = Terms {
+        sessions: 1,
+        histograms: 0,
+        timeout: Nanos::from_nanos(timeout),
+        ttl: 255,
+        numbering: Numbering::ALL,
+    };
+    let mut measurement = Measurement::new(terms, departed).unwrap();
+    for t1 in departures {
+        writer.announce(1, Utc::from_nanos(t1));
+    }
+    measurement.notice();
+    measurement
 }
 
-fn reply(measurement: &mut Measurement, sequence: u32, t1: i64, t4: i64) -> Option<Verdict> {
-    let echo = NtpTimestamp::from_utc(Utc::from_nanos(t1));
-    let number = measurement.find(0, sequence, echo)?;
-    let reception = Reception {
-        t4: Utc::from_nanos(t4),
-        source: T4Source::Kernel,
+/// Answers a probe at `t4`, with this number of the reflector's own.
+fn reply(
+    measurement: &mut Measurement,
+    number: i64,
+    t4: i64,
+    reflector: Option<u32>,
+) -> Option<Verdict> {
+    let (probe, _) = measurement.find(0, u32::try_from(number).unwrap())?;
+    let arrived = Arrived {
+        reception: Reception {
+            t4: Utc::from_nanos(t4),
+            source: T4Source::Kernel,
+        },
+        stamps: ReplyStamps::EchoOnly,
+        reflector,
+        headers: HeaderFields::default(),
+        ssid_missing: false,
     };
-    measurement.reply(0, number, reception, ReplyStamps::EchoOnly)
+    measurement.reply(0, probe, arrived, None)
+}
+
+/// Probes 10 µs apart that took these round trips.
+fn round_trips(delays: &[i64]) -> Measurement {
+    let departures: Vec<_> = (0..).map(|i| i * 10_000).take(delays.len()).collect();
+    let mut measurement = measurement(i64::MAX, departures.iter().copied());
+    for (number, (t1, delay)) in (0..).zip(departures.iter().zip(delays)) {
+        reply(&mut measurement, number, t1 + delay, None).unwrap();
+    }
+    measurement
 }
 
 #[test]
@@ -83,25 +115,41 @@ fn takes_ipdv_between_consecutive_probes() {
     let vectors = vectors();
     let delays = ints(&vectors["delays_us"]);
     let expected = ints(&vectors["ipdv"]);
-    for i in 1..delays.len() {
+    for (pair, expected) in delays.windows(2).zip(&expected) {
         // One pair at a time, because a distribution does not keep the order.
-        let mut measurement = Measurement::new(1, 8, Nanos::from_nanos(i64::MAX)).unwrap();
-        probe(&mut measurement, 0, delays[i - 1]);
-        probe(&mut measurement, 10_000, 10_000 + delays[i]);
-        let ipdv = measurement.ipdv.summary().unwrap();
-        assert_eq!((ipdv.count, ipdv.min.nanos()), (1, expected[i - 1]));
+        let ipdv = round_trips(pair).finish(None).totals.ipdv;
+        let summary = ipdv.round_trip.summary().unwrap();
+        assert_eq!((summary.count, summary.min.nanos()), (1, *expected));
     }
 
-    let mut measurement = Measurement::new(1, 8, Nanos::from_nanos(i64::MAX)).unwrap();
-    for (i, delay) in (0i64..).zip(&delays) {
-        probe(&mut measurement, i * 10_000, i * 10_000 + delay);
-    }
-    let ipdv = measurement.ipdv.summary().unwrap();
-    assert_eq!(ipdv.count, expected.len() as u64);
-    assert_eq!(ipdv.min.nanos(), *expected.iter().min().unwrap());
-    assert_eq!(ipdv.max.nanos(), *expected.iter().max().unwrap());
+    let ipdv = round_trips(&delays).finish(None).totals.ipdv;
+    let summary = ipdv.round_trip.summary().unwrap();
+    assert_eq!(summary.count, expected.len() as u64);
+    assert_eq!(summary.min.nanos(), *expected.iter().min().unwrap());
+    assert_eq!(summary.max.nanos(), *expected.iter().max().unwrap());
     assert_eq!(expected.iter().sum::<i64>(), 0);
-    assert!(ipdv.mean.abs() < 1e-9);
+    assert!(summary.mean.abs() < 1e-9);
+    assert_eq!(ipdv.mean_magnitude(), vectors["mean_abs_ipdv"].as_f64());
+}
+
+#[test]
+fn takes_pdv_above_the_minimum() {
+    let vectors = vectors();
+    let mut expected = ints(&vectors["pdv"]);
+    let round_trip = round_trips(&ints(&vectors["delays_us"]))
+        .finish(None)
+        .totals
+        .round_trip;
+    let pdv = round_trip.summary().unwrap().pdv();
+    expected.sort_unstable();
+    let rank = |permille: usize| expected[(expected.len() * permille).div_ceil(1000) - 1];
+    let percentiles = [pdv.p50, pdv.p95, pdv.p99, pdv.p999].map(Nanos::nanos);
+    assert_eq!(percentiles, [500, 950, 990, 999].map(rank));
+    assert_eq!(Some(&pdv.max.nanos()), expected.last());
+    let sum: i64 = expected.iter().sum();
+    #[expect(clippy::cast_precision_loss, reason = "a mean is a float")]
+    let mean = sum as f64 / expected.len() as f64;
+    assert!((pdv.mean - mean).abs() < 1e-9, "{} {mean}", pdv.mean);
 }
 
 #[test]
@@ -126,56 +174,75 @@ fn smooths_the_jitter() {
 #[test]
 fn finds_reordering_and_its_extent() {
     for case in vectors()["reordering_rfc4737"].as_array().unwrap() {
-        let mut judge = Reordering::new(64).unwrap();
-        let mut counts = Counts::default();
+        let (mut departures, departed) = flight::open(64).unwrap();
+        let mut flight = Flight::new(departed, 1).unwrap();
+        departures.announce(64, Utc::from_nanos(0));
+        flight.open();
+        let mut judge = Reordering::default();
         for (i, number) in numbers(&case["first_copies"]).into_iter().enumerate() {
-            counts.received += 1;
-            let extent = match judge.arrive(number) {
-                Arrival::InOrder => None,
-                Arrival::Reordered { extent } => {
-                    counts.reordered += 1;
-                    Some(extent)
-                }
-            };
+            flight.answer(number, true, Remembered::Whole(Nanos::ZERO), 0);
+            let arrival = judge.arrive(number);
+            let in_order = arrival.reordered.is_none();
+            flight.arrived(number, arrival.index, in_order);
             assert_eq!(
-                extent.is_some(),
+                !in_order,
                 case["reordered"][i].as_bool().unwrap(),
                 "{case} {i}"
             );
+            let extent = flight
+                .overtaken_since(number, arrival.index, 64)
+                .filter(|_| !in_order);
             assert_eq!(extent, case["extent"][i].as_u64(), "{case} {i}");
         }
-        let ratio = case["reordered_ratio"].as_f64().unwrap();
-        assert!(
-            (counts.reordered_ratio().unwrap() - ratio).abs() < 1e-12,
-            "{case}"
-        );
+    }
+}
+
+#[test]
+fn finds_n_reordering() {
+    for case in vectors()["reordering_rfc4737"].as_array().unwrap() {
+        let mut judge = Reordering::default();
+        let mut seen = Vec::new();
+        let expected = numbers(&case["max_n_reordering_per_arrival"]);
+        for (number, expected) in numbers(&case["arrivals"]).into_iter().zip(expected) {
+            let n = if seen.contains(&number) {
+                // Only first copies are judged.
+                None
+            } else {
+                judge.arrive(number).reordered
+            };
+            assert_eq!(n.map_or(0, |n| n.0) as u64, expected, "{case} {number}");
+            seen.push(number);
+        }
     }
 }
 
 #[test]
 fn judges_reordering_by_first_copies_only() {
     for case in vectors()["reordering_rfc4737"].as_array().unwrap() {
-        let arrivals = numbers(&case["arrivals"]);
-        let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(i64::MAX)).unwrap();
-        for number in 0..=*arrivals.iter().max().unwrap() {
-            measurement.sent(0, Utc::from_nanos(i64::try_from(number).unwrap()));
-        }
+        let arrivals = ints(&case["arrivals"]);
+        let mut measurement = measurement(i64::MAX, 0..=*arrivals.iter().max().unwrap());
         for &number in &arrivals {
-            let t1 = i64::try_from(number).unwrap();
-            reply(&mut measurement, u32::try_from(number).unwrap(), t1, 1_000).unwrap();
+            reply(&mut measurement, number, 1_000, None).unwrap();
         }
         let counts = measurement.counts();
-        let extents = case["extent"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_u64);
-        assert_eq!(counts.reordered, extents.clone().count() as u64, "{case}");
-        assert_eq!(
-            counts.reorder_extent_max,
-            extents.max().unwrap_or(0),
+        let largest = |figures: &Value| {
+            let figures = figures.as_array().unwrap().iter();
+            figures.filter_map(Value::as_u64).max().unwrap_or(0)
+        };
+        let ratio = case["reordered_ratio"].as_f64().unwrap();
+        assert!(
+            (counts.reordered_ratio().unwrap() - ratio).abs() < 1e-12,
             "{case}"
         );
+        assert_eq!(
+            counts.reorder_extent_max,
+            largest(&case["extent"]),
+            "{case}"
+        );
+        let n_reordering = &case["max_n_reordering_per_arrival"];
+        assert_eq!(counts.n_reordering_max, largest(n_reordering), "{case}");
+        let by_three = numbers(n_reordering).iter().filter(|&&n| n >= 3).count();
+        assert_eq!(counts.reordered_by_three, by_three as u64, "{case}");
         let first_copies = case["first_copies"].as_array().unwrap().len();
         assert_eq!(counts.received, first_copies as u64);
         assert_eq!(counts.duplicates, (arrivals.len() - first_copies) as u64);
@@ -183,26 +250,31 @@ fn judges_reordering_by_first_copies_only() {
 }
 
 #[test]
-fn counts_round_trip_loss() {
+fn counts_losses_by_direction() {
     for case in vectors()["loss_stateful"].as_array().unwrap() {
-        let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(1_000_000)).unwrap();
-        for i in 0..int(&case["sent"]) {
-            measurement.sent(0, Utc::from_nanos(i));
-        }
+        let figure = |name: &str| case[name].as_u64().unwrap();
+        let mut measurement = measurement(1_000_000, 0..int(&case["sent"]));
         for pair in case["replies"].as_array().unwrap() {
-            let number = int(&pair[0]);
-            reply(
-                &mut measurement,
-                u32::try_from(number).unwrap(),
-                number,
-                1_000,
-            )
-            .unwrap();
+            let reflector = u32::try_from(int(&pair[1])).unwrap();
+            reply(&mut measurement, int(&pair[0]), 1_000, Some(reflector)).unwrap();
         }
+        let totals = measurement.finish(None).totals;
+        assert_eq!(totals.counts.lost(), figure("round_trip_lost"), "{case}");
+        let direction = totals.direction;
+        let losses = Losses {
+            forward: figure("near_end_loss_fwd"),
+            backward: figure("far_end_loss_bwd"),
+        };
+        assert_eq!(direction.losses, losses, "{case}");
         assert_eq!(
-            measurement.counts().lost(),
-            case["round_trip_lost"].as_u64().unwrap()
+            figure("sent") - direction.decided,
+            figure("undecidable_tail"),
+            "{case}"
         );
+        let reflected = direction.decided - direction.losses.forward;
+        assert_eq!(reflected, figure("known_reflected"), "{case}");
+        // Equal numbers prove nothing, the user has to say that they are the reflector's own.
+        assert_eq!(direction.stateful, losses.forward > 0, "{case}");
     }
 }
 
@@ -210,14 +282,11 @@ fn counts_round_trip_loss() {
 fn counts_duplication_per_probe() {
     let vectors = vectors();
     let case = &vectors["duplication"];
-    let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(1_000_000)).unwrap();
-    for i in 0..int(&case["sent"]) {
-        measurement.sent(0, Utc::from_nanos(i));
-    }
+    let mut measurement = measurement(1_000_000, 0..int(&case["sent"]));
     for (number, copies) in case["arrival_counts"].as_object().unwrap() {
-        let number: u32 = number.parse().unwrap();
+        let number: i64 = number.parse().unwrap();
         for _ in 0..int(copies) {
-            reply(&mut measurement, number, i64::from(number), 1_000).unwrap();
+            reply(&mut measurement, number, 1_000, None).unwrap();
         }
     }
     let counts = measurement.counts();

@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testbed::{DEFAULT_TIMEOUT, Need, Process, Signal, Veth, VethConfig, skip_unless};
 
 /// Starts a Session-Reflector at its end of the pair and waits for the line that says it answers.
@@ -68,7 +68,54 @@ fn measures_our_reflector_over_both_ip_versions() {
             let report = measure(&veth, &target, &options);
             assert_clean(&report, 200);
             assert_eq!(report["t4"]["kernel_replies"], 200, "{report:#}");
+            // Neighbours: both TTLs arrive as they left.
+            for hops in ["hops_forward", "hops_backward"] {
+                assert_eq!(
+                    report[hops],
+                    json!([{"value": 0, "replies": 200}]),
+                    "{report:#}"
+                );
+            }
         }
+    }
+}
+
+#[test]
+fn every_kind_of_packet_is_measured_by_our_reflector() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let veth = Veth::new().unwrap();
+    let _reflector = our_reflector(&veth, &[]);
+    let target = veth.reflector.ipv4.to_string();
+    let common = ["--count", "100", "--rate", "1000"];
+    for options in [
+        &["--format", "ptp"][..],
+        &["--stamp", "--sessions", "3"],
+        &["--padding", "random", "--size", "500", "--df"],
+        &["--dscp", "ef", "--ecn", "ect0", "--ttl", "9"],
+        &["--schedule", "poisson", "--burst", "4"],
+        &["--interface", veth.sender.interface],
+    ] {
+        let options: Vec<_> = common.iter().chain(options).copied().collect();
+        assert_clean(&measure(&veth, &target, &options), 100);
+    }
+}
+
+#[test]
+fn a_packet_that_may_not_be_fragmented_and_does_not_fit_is_refused() {
+    skip_unless!(Need::NetworkNamespace);
+    let veth = Veth::new().unwrap();
+    for target in [
+        veth.reflector.ipv4.to_string(),
+        veth.reflector.ipv6.to_string(),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sender"));
+        command.args([&target, "--size", "1473", "--df", "--count", "5"]);
+        let mut sender = veth.sender.namespace.spawn(&mut command).unwrap();
+        assert_eq!(sender.wait_exit(DEFAULT_TIMEOUT).unwrap().code(), Some(1));
+        let stderr = sender.stderr();
+        assert!(stderr.contains("Message too long"), "{stderr}");
+        assert!(stderr.contains("lower --size"), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
 }
 
@@ -117,7 +164,7 @@ fn measures_stamp_suite() {
         command.args(["--is-reflector", "--local-addr", &address]);
         command.args(["--local-port", "862"]);
         let _reflector = start(&veth, &mut command, "listening");
-        for size in ["14", "44", "100"] {
+        for size in ["14", "44", "100", "3000"] {
             let options = ["--count", "100", "--rate", "1000", "--size", size];
             assert_clean(&measure(&veth, &target, &options), 100);
         }

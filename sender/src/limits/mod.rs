@@ -1,6 +1,7 @@
 //! Limits a run has to keep, for use in scripts: `--fail-if 'rtt.p99>500us'`.
 
 pub mod figure;
+mod outcome;
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,5 +1,7 @@
 //! What became of the probes (RFC 7680 loss, RFC 5560 duplication, RFC 4737 reordering).
 
+use super::reordering::NReordering;
+
 /// Packet counts of a run, over all sessions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -11,12 +13,24 @@ pub struct Counts {
     pub late: u64,
     /// Valid replies beyond the first of their probe.
     pub duplicates: u64,
+    /// Those of them whose reflector number is not that of the first reply: the probe was
+    /// duplicated on the way there. 0 with a stateless reflector, which cannot tell.
+    pub duplicates_forward: u64,
     /// Probes that had at least one duplicate.
     pub replicated: u64,
     /// Received replies that a later probe's reply overtook.
     pub reordered: u64,
     /// Largest reordering extent, in packets; 0 when nothing was reordered.
     pub reorder_extent_max: u64,
+    /// Received replies overtaken by the three that arrived immediately before (3-reordered, RFC
+    /// 4737 section 5.4): what TCP would take for a loss.
+    pub reordered_by_three: u64,
+    /// Largest n for which a reply was n-reordered, up to [`super::reordering::Reordering::MEMORY`].
+    pub n_reordering_max: u64,
+    /// Runs of lost probes, in sending order, of all sessions.
+    pub loss_runs: u64,
+    /// Probes in the longest run.
+    pub loss_run_max: u64,
     /// Datagrams from the target that answer no probe in memory: too short, unknown sequence
     /// number, wrong echo of T1, impossible timestamps.
     pub invalid: u64,
@@ -46,6 +60,32 @@ impl Counts {
     /// Share of answered probes with more than one copy (RFC 5560).
     pub fn replicated_ratio(&self) -> Option<f64> {
         ratio(self.replicated, self.answered())
+    }
+
+    /// Counts a reordered reply.
+    pub(super) fn reorder(&mut self, extent: u64, n_reordering: NReordering) {
+        let NReordering(n) = n_reordering;
+        self.reordered += 1;
+        self.reorder_extent_max = self.reorder_extent_max.max(extent);
+        self.reordered_by_three += u64::from(n >= 3);
+        self.n_reordering_max = self.n_reordering_max.max(n as u64);
+    }
+
+    /// Adds the counts of another worker.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.late += other.late;
+        self.duplicates += other.duplicates;
+        self.duplicates_forward += other.duplicates_forward;
+        self.replicated += other.replicated;
+        self.reordered += other.reordered;
+        self.reorder_extent_max = self.reorder_extent_max.max(other.reorder_extent_max);
+        self.reordered_by_three += other.reordered_by_three;
+        self.n_reordering_max = self.n_reordering_max.max(other.n_reordering_max);
+        self.loss_runs += other.loss_runs;
+        self.loss_run_max = self.loss_run_max.max(other.loss_run_max);
+        self.invalid += other.invalid;
     }
 
     fn answered(&self) -> u64 {

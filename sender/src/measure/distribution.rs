@@ -9,11 +9,7 @@
 use hdrhistogram::Histogram;
 use wire::time::Nanos;
 
-/// Significant decimal digits of the figures of a run: a percentile is within 0.1 % of the sample.
-const FINE: u8 = 3;
-
-/// Digits where many distributions are kept at a time: within 1 %.
-const COARSE: u8 = 2;
+use super::buckets::{Buckets, Filled};
 
 /// All samples of one delay metric.
 ///
@@ -22,10 +18,9 @@ const COARSE: u8 = 2;
 #[derive(Debug, Clone)]
 pub struct Distribution {
     /// Magnitudes of the samples below zero.
-    negative: Option<Histogram<u64>>,
+    negative: Buckets,
     /// Samples at or above zero.
-    positive: Option<Histogram<u64>>,
-    digits: u8,
+    positive: Buckets,
     count: u64,
     sum: i128,
     min: i64,
@@ -89,21 +84,20 @@ pub struct Bucket {
 impl Default for Distribution {
     /// An empty distribution with percentiles within 0.1 %.
     fn default() -> Self {
-        Self::with_digits(FINE)
+        Self::with(Buckets::FINE)
     }
 }
 
 impl Distribution {
     /// An empty distribution with percentiles within 1 %, for where many are kept.
     pub fn coarse() -> Self {
-        Self::with_digits(COARSE)
+        Self::with(Buckets::COARSE)
     }
 
-    fn with_digits(digits: u8) -> Self {
+    fn with(empty: Buckets) -> Self {
         Self {
-            negative: None,
-            positive: None,
-            digits,
+            negative: empty.clone(),
+            positive: empty,
             count: 0,
             sum: 0,
             min: i64::MAX,
@@ -116,18 +110,29 @@ impl Distribution {
         let nanos = sample.nanos();
         self.count += 1;
         self.sum += i128::from(nanos);
+        self.half(nanos).record(nanos.unsigned_abs());
+    }
+
+    /// Adds the same sample `count` times, which may be 0.
+    pub fn record_many(&mut self, sample: Nanos, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let nanos = sample.nanos();
+        self.count += count;
+        self.sum += i128::from(nanos) * i128::from(count);
+        self.half(nanos).record_many(nanos.unsigned_abs(), count);
+    }
+
+    /// Stretches the range to `nanos`, and returns where such samples are counted.
+    #[inline]
+    fn half(&mut self, nanos: i64) -> &mut Buckets {
         self.min = self.min.min(nanos);
         self.max = self.max.max(nanos);
-        let half = if nanos < 0 {
+        if nanos < 0 {
             &mut self.negative
         } else {
             &mut self.positive
-        };
-        let half = half.get_or_insert_with(|| empty_histogram(self.digits));
-        // An auto-resizing histogram of 64-bit values refuses nothing (tested at the extremes);
-        // on a target with a smaller `usize` it saturates rather than lose the sample.
-        if half.record(nanos.unsigned_abs()).is_err() {
-            half.saturating_record(nanos.unsigned_abs());
         }
     }
 
@@ -137,31 +142,14 @@ impl Distribution {
         self.sum += other.sum;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        for (mine, theirs) in [
-            (&mut self.negative, &other.negative),
-            (&mut self.positive, &other.positive),
-        ] {
-            let Some(theirs) = theirs else { continue };
-            let mine = mine.get_or_insert_with(|| empty_histogram(self.digits));
-            if mine.add(theirs).is_err() {
-                for bucket in theirs.iter_recorded() {
-                    mine.saturating_record_n(
-                        bucket.value_iterated_to(),
-                        bucket.count_since_last_iteration(),
-                    );
-                }
-            }
-        }
+        self.negative.merge(&other.negative);
+        self.positive.merge(&other.positive);
     }
 
     /// Forgets all samples and keeps the memory for the next.
     pub fn clear(&mut self) {
-        for half in [&mut self.negative, &mut self.positive]
-            .into_iter()
-            .flatten()
-        {
-            half.reset();
-        }
+        self.negative.clear();
+        self.positive.clear();
         (self.count, self.sum) = (0, 0);
         (self.min, self.max) = (i64::MAX, i64::MIN);
     }
@@ -173,17 +161,18 @@ impl Distribution {
 
     /// Number of samples below zero.
     pub fn count_negative(&self) -> u64 {
-        self.negative.as_ref().map_or(0, Histogram::len)
+        self.negative.total()
     }
 
-    /// Magnitudes of the samples below zero, in nanoseconds; `None` when there never was one.
-    pub fn negative(&self) -> Option<&Histogram<u64>> {
-        self.negative.as_ref()
+    /// Magnitudes of the samples below zero, in nanoseconds; `None` when there is none. Made for
+    /// each call.
+    pub fn negative(&self) -> Option<Histogram<u64>> {
+        self.negative.histogram()
     }
 
-    /// The samples at or above zero, in nanoseconds; `None` when there never was one.
-    pub fn positive(&self) -> Option<&Histogram<u64>> {
-        self.positive.as_ref()
+    /// The samples at or above zero, in nanoseconds; `None` when there is none. Made for each call.
+    pub fn positive(&self) -> Option<Histogram<u64>> {
+        self.positive.histogram()
     }
 
     /// Arithmetic mean in nanoseconds; `None` when nothing was recorded.
@@ -232,29 +221,25 @@ impl Distribution {
 
     /// All buckets with samples, from the most negative. The ends are cut to the extreme samples.
     pub fn buckets(&self) -> Vec<Bucket> {
-        let mut buckets = Vec::new();
-        if let Some(negative) = &self.negative {
-            for bucket in negative.iter_recorded() {
-                let (low, high) = bounds(negative, bucket.value_iterated_to());
-                buckets.push(self.bucket(
+        let below = self
+            .negative
+            .filled()
+            .rev()
+            .map(|Filled { low, high, count }| {
+                let (low, high) = (
                     0i64.saturating_sub_unsigned(high),
                     0i64.saturating_sub_unsigned(low),
-                    bucket.count_since_last_iteration(),
-                ));
-            }
-            buckets.reverse();
-        }
-        if let Some(positive) = &self.positive {
-            for bucket in positive.iter_recorded() {
-                let (low, high) = bounds(positive, bucket.value_iterated_to());
-                buckets.push(self.bucket(
-                    0i64.saturating_add_unsigned(low),
-                    0i64.saturating_add_unsigned(high),
-                    bucket.count_since_last_iteration(),
-                ));
-            }
-        }
-        buckets
+                );
+                self.bucket(low, high, count)
+            });
+        let above = self.positive.filled().map(|Filled { low, high, count }| {
+            let (low, high) = (
+                0i64.saturating_add_unsigned(low),
+                0i64.saturating_add_unsigned(high),
+            );
+            self.bucket(low, high, count)
+        });
+        below.chain(above).collect()
     }
 
     fn bucket(&self, low: i64, high: i64, count: u64) -> Bucket {
@@ -277,22 +262,18 @@ impl Distribution {
         let mut values = ranks.map(|rank| if rank == 1 { self.min } else { self.max });
         // The ends are known exactly.
         let inner = |&i: &usize| ranks[i] > 1 && ranks[i] < self.count;
-        if let Some(negative) = &self.negative {
-            // The most negative sample has the largest magnitude, so ranks run backwards here.
-            let wanted = (0..N).rev().filter(inner);
-            let wanted = wanted.filter(|&i| ranks[i] <= below_zero);
-            let ranked = wanted.map(|i| (i, below_zero - ranks[i] + 1));
-            walk(negative, ranked, |i, magnitude| {
-                values[i] = 0i64.saturating_sub_unsigned(magnitude);
-            });
-        }
-        if let Some(positive) = &self.positive {
-            let wanted = (0..N).filter(inner).filter(|&i| ranks[i] > below_zero);
-            let ranked = wanted.map(|i| (i, ranks[i] - below_zero));
-            walk(positive, ranked, |i, value| {
-                values[i] = 0i64.saturating_add_unsigned(value);
-            });
-        }
+        // The most negative sample has the largest magnitude, so ranks run backwards here.
+        let wanted = (0..N).rev().filter(inner);
+        let wanted = wanted.filter(|&i| ranks[i] <= below_zero);
+        let ranked = wanted.map(|i| (i, below_zero - ranks[i] + 1));
+        walk(&self.negative, ranked, |i, magnitude| {
+            values[i] = 0i64.saturating_sub_unsigned(magnitude);
+        });
+        let wanted = (0..N).filter(inner).filter(|&i| ranks[i] > below_zero);
+        let ranked = wanted.map(|i| (i, ranks[i] - below_zero));
+        walk(&self.positive, ranked, |i, value| {
+            values[i] = 0i64.saturating_add_unsigned(value);
+        });
         // A bucket may reach beyond the extreme sample it holds.
         values.map(|value| Nanos::from_nanos(value.clamp(self.min, self.max)))
     }
@@ -316,37 +297,21 @@ impl Summary {
 
 /// Gives `found` the middle of the bucket of each of the ascending `ranks` (from 1).
 fn walk(
-    histogram: &Histogram<u64>,
+    buckets: &Buckets,
     ranks: impl Iterator<Item = (usize, u64)>,
     mut found: impl FnMut(usize, u64),
 ) {
     let mut ranks = ranks.peekable();
     let mut seen = 0;
-    for bucket in histogram.iter_recorded() {
+    for bucket in buckets.filled() {
         if ranks.peek().is_none() {
             return;
         }
-        seen += bucket.count_since_last_iteration();
+        seen += bucket.count;
         while let Some((i, _)) = ranks.next_if(|&(_, rank)| rank <= seen) {
-            found(i, histogram.median_equivalent(bucket.value_iterated_to()));
+            found(i, bucket.middle());
         }
     }
-}
-
-/// The smallest and the largest value that share a bucket with `value`.
-fn bounds(histogram: &Histogram<u64>, value: u64) -> (u64, u64) {
-    (
-        histogram.lowest_equivalent(value),
-        histogram.highest_equivalent(value),
-    )
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "the only error is a precision above 5 digits"
-)]
-fn empty_histogram(digits: u8) -> Histogram<u64> {
-    Histogram::new(digits).expect("2 and 3 digits are legal precisions")
 }
 
 #[cfg(test)]
@@ -360,6 +325,17 @@ mod tests {
             distribution.record(Nanos::from_nanos(sample));
         }
         distribution
+    }
+
+    #[test]
+    fn many_of_a_kind_are_as_many_of_one() {
+        let mut many = Distribution::default();
+        for (sample, count) in [(-7, 3), (1_000_000, 0), (9_000, 2)] {
+            many.record_many(Nanos::from_nanos(sample), count);
+        }
+        let one_by_one = distribution(&[-7, -7, -7, 9_000, 9_000]);
+        assert_eq!(many.summary(), one_by_one.summary());
+        assert_eq!(many.buckets(), one_by_one.buckets());
     }
 
     #[test]

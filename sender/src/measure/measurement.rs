@@ -1,46 +1,51 @@
-//! Everything a run measures, fed with probes sent and replies received.
+//! Everything a worker measures, fed with departures and replies.
 
 use std::collections::TryReserveError;
 
 use wire::error_estimate::ErrorEstimate;
-use wire::time::{Nanos, NtpTimestamp, TimestampFormat, Utc};
+use wire::time::{Nanos, Utc};
 
 use super::counts::Counts;
-use super::delay::{Delays, ReflectorTimes};
-use super::distribution::Distribution;
-use super::jitter::Jitter;
-use super::reordering::{Arrival, Reordering};
-use crate::session::{Answer, Outstanding, ProbeNumber};
+use super::delay::{Delays, ReflectorTimes, Split};
+use super::header::HeaderFields;
+use super::session::Session;
+use super::totals::Totals;
+use crate::flight::{Answer, Closed, Departed, Flight, GiveUp, Ordinal, Remembered};
+use crate::matching::Numbering;
+use crate::recorder::{ClosedRecord, Recorder, ReplyRecord};
 
-/// The figures of a run, over all its sessions.
+/// The figures of one worker: of its sessions, and of all of them together.
 #[derive(Debug)]
 pub struct Measurement {
     timeout: Nanos,
+    /// TTL of our probes.
+    ttl: u8,
+    numbering: Numbering,
+    flight: Flight,
     sessions: Vec<Session>,
-    counts: Counts,
-    /// (T4 - T1) - (T3 - T2).
-    pub round_trip: Distribution,
-    /// T2 - T1.
-    pub forward: Distribution,
-    /// T4 - T3.
-    pub backward: Distribution,
-    /// T3 - T2.
-    pub residence: Distribution,
-    /// Differences of the round trips of consecutive probes of a session (RFC 3393).
-    pub ipdv: Distribution,
-    peer: Peer,
+    totals: Totals,
 }
 
-#[derive(Debug)]
-struct Session {
-    outstanding: Outstanding,
-    reordering: Reordering,
-    jitter: Jitter,
+/// How a measurement is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Number of sessions, at least 1.
+    pub sessions: usize,
+    /// How many of them, the first ones, have a histogram of their own.
+    pub histograms: usize,
+    /// A reply that arrives more than this after T1 is late.
+    pub timeout: Nanos,
+    /// TTL or Hop Limit of our probes.
+    pub ttl: u8,
+    /// How the sessions are numbered in the run.
+    pub numbering: Numbering,
 }
 
 /// Where T4 was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum T4Source {
+    /// By our XDP program, in the driver.
+    Xdp,
     /// By the kernel, as the datagram came up from the driver.
     Kernel,
     /// In user space, after the system call that fetched the datagram returned.
@@ -56,7 +61,7 @@ pub struct Reception {
     pub source: T4Source,
 }
 
-/// What a reply says of the reflector.
+/// What a reply says of the reflector's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyStamps {
     /// T2 and T3, with the reflector's Error Estimate.
@@ -65,29 +70,19 @@ pub enum ReplyStamps {
     EchoOnly,
 }
 
-/// What the replies received in time say of the reflector and of our own stamps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Peer {
-    /// T4 taken by the kernel.
-    pub t4_kernel: u64,
-    /// T4 taken in user space.
-    pub t4_user_space: u64,
-    /// Replies without T2 and T3.
-    pub echo_only: u64,
-    /// Replies with T2 and T3.
-    pub stamped: u64,
-    /// Stamped replies whose Error Estimate has the S bit: the reflector's clock follows UTC.
-    pub synchronised: u64,
-    /// Stamped replies in PTPv2 format (Z bit), whose epoch is TAI.
-    pub ptp: u64,
-    /// Stamped replies with an Error Estimate of multiplier 0, which RFC 4656 forbids.
-    pub error_unknown: u64,
-    /// Largest error, in nanoseconds, that the reflector's Error Estimates admit.
-    pub error_max: Option<u64>,
-    /// Replies with T3 before T2.
-    pub residence_negative: u64,
-    /// Replies with T3 - T2 above T4 - T1, which make the round-trip time negative.
-    pub round_trip_negative: u64,
+/// A reply to a probe that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// T4.
+    pub reception: Reception,
+    /// T2 and T3.
+    pub stamps: ReplyStamps,
+    /// The reflector's own sequence number; `None` in an echo, which has none.
+    pub reflector: Option<u32>,
+    /// What the IP headers tell.
+    pub headers: HeaderFields,
+    /// It is a STAMP packet whose Session-Sender Identifier is 0 although ours is not.
+    pub ssid_missing: bool,
 }
 
 /// What became of a reply.
@@ -104,360 +99,303 @@ pub enum Verdict {
     Duplicate,
 }
 
+/// How many later probes of a session are searched for one that overtook a reordered packet. An
+/// extent beyond it is reported as 1, its least value.
+const EXTENT_REACH: usize = 4096;
+
 impl Measurement {
-    /// A measurement of `sessions` sessions, each of which remembers `window` probes. A reply
-    /// that arrives more than `timeout` after T1 is late.
+    /// A measurement on `terms` of the probes in `departed`.
     ///
     /// # Errors
     ///
     /// There is not enough memory.
-    pub fn new(sessions: usize, window: usize, timeout: Nanos) -> Result<Self, TryReserveError> {
-        let session = || {
-            Ok(Session {
-                outstanding: Outstanding::new(window, 0)?,
-                reordering: Reordering::new(window)?,
-                jitter: Jitter::default(),
-            })
-        };
+    pub fn new(terms: Terms, departed: Departed) -> Result<Self, TryReserveError> {
+        let mut sessions = Vec::new();
+        sessions.try_reserve_exact(terms.sessions)?;
+        sessions.extend((0..terms.sessions).map(|index| Session::new(index < terms.histograms)));
         Ok(Self {
-            timeout,
-            sessions: std::iter::repeat_with(session)
-                .take(sessions)
-                .collect::<Result<_, TryReserveError>>()?,
-            counts: Counts::default(),
-            round_trip: Distribution::default(),
-            forward: Distribution::default(),
-            backward: Distribution::default(),
-            residence: Distribution::default(),
-            ipdv: Distribution::default(),
-            peer: Peer::default(),
+            timeout: terms.timeout,
+            ttl: terms.ttl,
+            numbering: terms.numbering,
+            flight: Flight::new(departed, terms.sessions)?,
+            sessions,
+            totals: Totals::default(),
         })
     }
 
-    /// Counts a probe of `session` about to be sent with timestamp `t1`. Sequence numbers are
-    /// implied: the n-th probe of a session has number n - 1. Ignores a session out of range.
-    pub fn sent(&mut self, session: usize, t1: Utc) {
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.outstanding.send(t1);
-            self.counts.sent += 1;
-        }
+    /// Notices what was sent since the last call.
+    pub fn notice(&mut self) {
+        self.flight.open();
     }
 
-    /// Takes back the last probe of `session`: the network did not take it.
-    pub fn not_sent(&mut self, session: usize) {
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.outstanding.take_back();
-            self.counts.sent = self.counts.sent.saturating_sub(1);
-        }
+    /// Whether sending is over and everything sent has been noticed.
+    pub fn sending_over(&mut self) -> bool {
+        // In this order: what was announced before the end is noticed after it was seen.
+        let over = self.flight.over();
+        self.notice();
+        over
     }
 
-    /// The probe a reply answers: in memory, with this number, sent with this timestamp.
-    pub fn find(&self, session: usize, sequence: u32, echo: NtpTimestamp) -> Option<ProbeNumber> {
-        self.sessions.get(session)?.outstanding.find(sequence, echo)
+    /// The probe of `session` with this sequence number on the wire, if it is remembered, and the T1
+    /// it carried.
+    pub fn find(&self, session: usize, sequence: u32) -> Option<(Ordinal, Utc)> {
+        self.flight.find(session, sequence)
     }
 
     /// Counts a datagram from the target that answers no probe in memory.
     pub fn invalid(&mut self) {
-        self.counts.invalid += 1;
+        self.totals.counts.invalid += 1;
+    }
+
+    /// Corrects T1 of a probe to the true time of departure, if `plausible` says of the T1 it carried
+    /// and that time that it can be one; false if not.
+    pub fn departed(
+        &mut self,
+        probe: Ordinal,
+        at: Utc,
+        plausible: impl FnOnce(Utc, Utc) -> bool,
+    ) -> bool {
+        self.flight.correct(probe, at, plausible)
     }
 
     /// Measures a valid reply to the probe that [`Measurement::find`] found in `session`.
     pub fn reply(
         &mut self,
         session: usize,
-        number: ProbeNumber,
-        reception: Reception,
-        stamps: ReplyStamps,
+        probe: Ordinal,
+        arrived: Arrived,
+        recorder: Option<&mut Recorder>,
     ) -> Option<Verdict> {
-        let session = self.sessions.get_mut(session)?;
-        let t1 = session.outstanding.t1(number);
-        let times = match stamps {
+        let slot = self.sessions.get_mut(session)?;
+        let t1 = self.flight.t1(probe);
+        let times = match arrived.stamps {
             ReplyStamps::Stamped(times, _) => Some(times),
             ReplyStamps::EchoOnly => None,
         };
-        let delays = Delays::new(t1, reception.t4, times);
-        let on_time = reception.t4 - t1 <= self.timeout;
-        match session
-            .outstanding
-            .answer(number, on_time, delays.round_trip)
-        {
-            Answer::Duplicate { first } => {
-                self.counts.duplicates += 1;
-                self.counts.replicated += u64::from(first);
-                return Some(Verdict::Duplicate);
+        let delays = Delays::new(t1, arrived.reception.t4, times);
+        let mut judged = Judged {
+            verdict: Verdict::Duplicate,
+            reordered: false,
+            ipdv: [None; 2],
+        };
+        let counts = &mut self.totals.counts;
+        let number = self.flight.number(probe);
+        // What was given up has been told as lost; a reply that was read so late is late as well.
+        let in_time = arrived.reception.t4 - t1 <= self.timeout;
+        let on_time = in_time && !self.flight.is_closed(probe);
+        let remembered = remembered(delays);
+        let reflector = arrived.reflector.unwrap_or_default();
+        match self.flight.answer(probe, on_time, remembered, reflector) {
+            Answer::Duplicate {
+                first,
+                reflector: of_first,
+            } => {
+                slot.counts.duplicates += 1;
+                counts.duplicates += 1;
+                counts.replicated += u64::from(first);
+                if let Some(reflector) = arrived.reflector {
+                    slot.numbers.duplicate(number, reflector, of_first);
+                    counts.duplicates_forward += u64::from(reflector != of_first);
+                }
             }
             Answer::Late => {
-                self.counts.late += 1;
-                return Some(Verdict::Late);
+                slot.counts.late += 1;
+                counts.late += 1;
+                slot.number(number, arrived.reflector);
+                judged.verdict = Verdict::Late;
             }
-            Answer::OnTime => self.counts.received += 1,
+            Answer::OnTime => {
+                slot.counts.received += 1;
+                counts.received += 1;
+                slot.number(number, arrived.reflector);
+                judged = self.received(session, probe, number, remembered);
+                self.totals.record(&arrived, delays, self.ttl);
+            }
         }
-        if let Arrival::Reordered { extent } = session.reordering.arrive(number) {
-            self.counts.reordered += 1;
-            self.counts.reorder_extent_max = self.counts.reorder_extent_max.max(extent);
+        if let Some(recorder) = recorder {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the wire counts modulo 2^32"
+            )]
+            recorder.reply(&ReplyRecord {
+                verdict: judged.verdict,
+                session: self.numbering.global(session),
+                sequence: number as u32,
+                intended: self.flight.intended(probe),
+                reflector: arrived.reflector,
+                t1,
+                times,
+                t4: arrived.reception.t4,
+                delays,
+                ipdv: judged.ipdv,
+                reordered: judged.reordered,
+                headers: arrived.headers,
+            });
         }
-        session.jitter.arrive(delays.round_trip);
+        Some(judged.verdict)
+    }
+
+    /// Measures the first reply, in time, to a probe with this `number` in `session`.
+    fn received(
+        &mut self,
+        session: usize,
+        probe: Ordinal,
+        number: u64,
+        delays: Remembered,
+    ) -> Judged {
+        let round_trip = delays.round_trip();
+        let mut judged = Judged {
+            verdict: Verdict::Received { round_trip },
+            reordered: false,
+            ipdv: [None; 2],
+        };
+        let Some(slot) = self.sessions.get_mut(session) else {
+            return judged;
+        };
+        let arrival = slot.reordering.arrive(number);
+        let in_order = arrival.reordered.is_none();
+        self.flight.arrived(probe, arrival.index, in_order);
+        if let Some(n_reordering) = arrival.reordered {
+            slot.counts.reordered += 1;
+            let overtaken = self
+                .flight
+                .overtaken_since(probe, arrival.index, EXTENT_REACH);
+            self.totals
+                .counts
+                .reorder(overtaken.unwrap_or(1), n_reordering);
+            judged.reordered = true;
+        }
+        slot.jitter.arrive(round_trip);
+        slot.record(round_trip);
         // A pair of consecutive probes is complete when the second of the two replies is here,
         // whichever that is: each pair counts once, and none bridges a lost probe.
-        let neighbour = |number: Option<u64>| session.outstanding.round_trip(number?);
-        if let Some(previous) = neighbour(number.checked_sub(1)) {
-            self.ipdv.record(delays.round_trip - previous);
+        if let Some(previous) = self.flight.before(probe) {
+            self.totals.ipdv.record(previous, delays);
+            judged.ipdv[0] = Some(round_trip - previous.round_trip());
         }
-        if let Some(following) = neighbour(number.checked_add(1)) {
-            self.ipdv.record(following - delays.round_trip);
+        if let Some(following) = self.flight.after(probe) {
+            self.totals.ipdv.record(delays, following);
+            judged.ipdv[1] = Some(following.round_trip() - round_trip);
         }
-        self.record(delays);
-        self.peer.observe(reception.source, stamps, delays);
-        Some(Verdict::Received {
-            round_trip: delays.round_trip,
-        })
+        judged
     }
 
-    fn record(&mut self, delays: Delays) {
-        self.round_trip.record(delays.round_trip);
-        if let Some(split) = delays.split {
-            self.forward.record(split.forward);
-            self.backward.record(split.backward);
-            self.residence.record(split.residence);
-        }
+    /// Settles the fate of probes, see [`GiveUp`].
+    pub fn close(&mut self, give_up: GiveUp, mut recorder: Option<&mut Recorder>) {
+        let Self {
+            flight,
+            sessions,
+            numbering,
+            ..
+        } = self;
+        let count = sessions.len() as u64;
+        flight.close(give_up, |closed| {
+            let Closed {
+                probe,
+                session,
+                t1,
+                intended,
+                on_time,
+            } = closed;
+            if let Some(session) = sessions.get_mut(session) {
+                session.loss_runs.close(!on_time);
+            }
+            if let Some(recorder) = recorder.as_deref_mut() {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "the wire counts modulo 2^32"
+                )]
+                recorder.closed(&ClosedRecord {
+                    session: numbering.global(session),
+                    sequence: (probe / count) as u32,
+                    intended,
+                    t1,
+                    on_time,
+                });
+            }
+        });
     }
 
-    /// Stops waiting for probes whose timeout has passed at `now`. A later reply still counts as
-    /// what its T4 says.
-    pub fn give_up(&mut self, now: Utc) {
-        for session in &mut self.sessions {
-            session.outstanding.give_up_before(now - self.timeout);
-        }
+    /// Stops waiting for probes whose timeout has passed at `now`. A reply that is read later is late.
+    pub fn give_up(&mut self, now: Utc, recorder: Option<&mut Recorder>) {
+        self.close(GiveUp::Before(now - self.timeout), recorder);
     }
 
-    /// Marks the probes sent so far, for [`Measurement::give_up_marked`].
+    /// The fate of everything sent before this is settled; `now` when nothing is out.
+    pub fn settled_until(&self, now: Utc) -> Utc {
+        self.flight.oldest_open().unwrap_or(now)
+    }
+
+    /// Marks the probes sent so far, for [`GiveUp::Marked`].
     pub fn mark(&mut self) {
-        for session in &mut self.sessions {
-            session.outstanding.mark();
-        }
-    }
-
-    /// Stops waiting for the marked probes, whatever their T1. For when our clock was set, and T1
-    /// does not tell any more how long ago that was.
-    pub fn give_up_marked(&mut self) {
-        for session in &mut self.sessions {
-            session.outstanding.give_up_marked();
-        }
+        self.flight.mark();
     }
 
     /// Number of probes that are neither answered nor given up.
     pub fn awaited(&self) -> u64 {
-        self.sessions
-            .iter()
-            .map(|session| session.outstanding.awaited())
-            .sum()
+        self.flight.awaited()
     }
 
     /// The counts so far.
     pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// What the replies say of the reflector so far.
-    pub fn peer(&self) -> Peer {
-        self.peer
-    }
-
-    /// RFC 3550 jitter in nanoseconds: the mean over the sessions that received two replies or
-    /// more; `None` when none did.
-    pub fn jitter(&self) -> Option<f64> {
-        let mut sum = 0.0;
-        let mut sessions = 0u32;
-        for estimate in self
-            .sessions
-            .iter()
-            .filter_map(|session| session.jitter.nanos())
-        {
-            sum += estimate;
-            sessions += 1;
+        Counts {
+            sent: self.flight.opened(),
+            ..self.totals.counts
         }
-        (sessions > 0).then(|| sum / f64::from(sessions))
+    }
+
+    /// Number of replies so far whose T4 was taken in user space.
+    pub fn user_space_t4(&self) -> u64 {
+        self.totals.peer.t4_user_space
+    }
+
+    /// Ends the measurement: what is not answered is lost.
+    pub fn finish(mut self, recorder: Option<&mut Recorder>) -> Finished {
+        self.notice();
+        self.close(GiveUp::All, recorder);
+        let mut totals = self.totals;
+        totals.counts.sent = self.flight.opened();
+        for session in &self.sessions {
+            totals.add_session(session);
+        }
+        let sent = (0..self.sessions.len())
+            .map(|session| self.flight.sent(session))
+            .collect();
+        Finished {
+            totals,
+            sessions: self.sessions,
+            sent,
+        }
     }
 }
 
-impl Peer {
-    fn observe(&mut self, source: T4Source, stamps: ReplyStamps, delays: Delays) {
-        match source {
-            T4Source::Kernel => self.t4_kernel += 1,
-            T4Source::UserSpace => self.t4_user_space += 1,
-        }
-        match stamps {
-            ReplyStamps::EchoOnly => self.echo_only += 1,
-            ReplyStamps::Stamped(_, error) => self.observe_error(error),
-        }
-        // Without T2 and T3, a negative round trip is a step of our own clock.
-        if let Some(split) = delays.split {
-            self.residence_negative += u64::from(split.residence < Nanos::ZERO);
-            self.round_trip_negative += u64::from(delays.round_trip < Nanos::ZERO);
-        }
-    }
+/// The verdict on a reply, and what only the session's history tells.
+struct Judged {
+    verdict: Verdict,
+    reordered: bool,
+    /// To the probe before, and of the one after.
+    ipdv: [Option<Nanos>; 2],
+}
 
-    fn observe_error(&mut self, error: ErrorEstimate) {
-        self.stamped += 1;
-        self.synchronised += u64::from(error.synchronised());
-        self.ptp += u64::from(error.format() == TimestampFormat::Ptp);
-        match error.error_nanos() {
-            Some(nanos) => self.error_max = self.error_max.max(Some(nanos)),
-            None => self.error_unknown += 1,
-        }
+fn remembered(delays: Delays) -> Remembered {
+    match delays.split {
+        Some(Split {
+            forward, backward, ..
+        }) => Remembered::Split { forward, backward },
+        None => Remembered::Whole(delays.round_trip),
     }
+}
 
-    /// Whether every stamp of the reflector carried the S bit; `None` when there was no stamp.
-    pub fn always_synchronised(&self) -> Option<bool> {
-        (self.stamped > 0).then_some(self.synchronised == self.stamped)
-    }
+/// A measurement that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// All sessions together.
+    pub totals: Totals,
+    /// Each session.
+    pub sessions: Vec<Session>,
+    /// Probes sent by each session.
+    pub sent: Vec<u64>,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reception(t4: i64) -> Reception {
-        Reception {
-            t4: Utc::from_nanos(t4),
-            source: T4Source::Kernel,
-        }
-    }
-
-    fn stamped(t2: i64, t3: i64, error_bits: u16) -> ReplyStamps {
-        let times = ReflectorTimes {
-            receive: t2,
-            transmit: t3,
-        };
-        ReplyStamps::Stamped(times, ErrorEstimate::from_bits(error_bits))
-    }
-
-    /// One session, timeout 1000 ns, probes sent at 0, 100, 200…
-    fn measurement(probes: i64) -> Measurement {
-        let mut measurement = Measurement::new(1, 64, Nanos::from_nanos(1000)).unwrap();
-        for i in 0..probes {
-            measurement.sent(0, Utc::from_nanos(100 * i));
-        }
-        measurement
-    }
-
-    #[test]
-    fn ipdv_is_taken_in_sending_order_and_bridges_no_gap() {
-        let mut m = measurement(5);
-        // Round trips 10, 30, lost, 20, 70; probe 1 is answered after probe 0 and probe 4 before 3.
-        for (number, t4) in [(0, 10), (1, 130), (4, 470), (3, 320)] {
-            m.reply(0, number, reception(t4), ReplyStamps::EchoOnly)
-                .unwrap();
-        }
-        let ipdv = m.ipdv.summary().unwrap();
-        assert_eq!(ipdv.count, 2);
-        assert_eq!((ipdv.min.nanos(), ipdv.max.nanos()), (20, 50));
-    }
-
-    #[test]
-    fn a_late_reply_counts_as_late_and_stays_out_of_the_delays() {
-        let mut m = measurement(2);
-        assert_eq!(
-            m.reply(0, 0, reception(1001), ReplyStamps::EchoOnly),
-            Some(Verdict::Late)
-        );
-        let on_time = m.reply(0, 1, reception(1100), ReplyStamps::EchoOnly);
-        assert_eq!(
-            on_time,
-            Some(Verdict::Received {
-                round_trip: Nanos::from_nanos(1000)
-            })
-        );
-        assert_eq!(
-            (m.counts().late, m.counts().received, m.counts().lost()),
-            (1, 1, 1)
-        );
-        assert_eq!(m.round_trip.count(), 1);
-        assert_eq!(m.counts().reordered, 0);
-        assert_eq!(m.ipdv.count(), 0);
-    }
-
-    #[test]
-    fn waits_for_nothing_once_all_is_answered_or_given_up() {
-        let mut m = measurement(3);
-        assert_eq!(m.awaited(), 3);
-        m.reply(0, 1, reception(150), ReplyStamps::EchoOnly)
-            .unwrap();
-        m.give_up(Utc::from_nanos(1001));
-        assert_eq!(m.awaited(), 1);
-        m.give_up(Utc::from_nanos(10_000));
-        assert_eq!(m.awaited(), 0);
-    }
-
-    #[test]
-    fn an_unsent_probe_is_neither_sent_nor_lost() {
-        let mut m = measurement(3);
-        m.not_sent(0);
-        assert_eq!((m.counts().sent, m.awaited()), (2, 2));
-    }
-
-    #[test]
-    fn jitter_is_the_mean_over_sessions_with_two_replies() {
-        let mut m = Measurement::new(3, 8, Nanos::from_nanos(1000)).unwrap();
-        for session in 0..3 {
-            m.sent(session, Utc::from_nanos(0));
-            m.sent(session, Utc::from_nanos(0));
-        }
-        for (session, number, t4) in [
-            (0, 0, 100),
-            (0, 1, 260),
-            (1, 0, 100),
-            (1, 1, 420),
-            (2, 0, 9),
-        ] {
-            m.reply(session, number, reception(t4), ReplyStamps::EchoOnly)
-                .unwrap();
-        }
-        assert_eq!(
-            m.jitter(),
-            Some(15.0),
-            "160/16 and 320/16; the third has one reply"
-        );
-    }
-
-    #[test]
-    fn a_session_out_of_range_is_ignored() {
-        let mut m = measurement(1);
-        m.sent(7, Utc::from_nanos(0));
-        m.not_sent(7);
-        assert_eq!(m.find(7, 0, NtpTimestamp::from_bits(0)), None);
-        assert_eq!(m.reply(7, 0, reception(1), ReplyStamps::EchoOnly), None);
-        assert_eq!(m.counts().sent, 1);
-    }
-
-    #[test]
-    fn a_negative_round_trip_without_t2_and_t3_is_not_the_reflectors() {
-        let mut m = measurement(1);
-        m.reply(0, 0, reception(-50), ReplyStamps::EchoOnly)
-            .unwrap();
-        assert_eq!(m.round_trip.summary().unwrap().min.nanos(), -50);
-        assert_eq!(m.peer().round_trip_negative, 0);
-    }
-
-    #[test]
-    fn notes_what_is_odd_about_a_reflector() {
-        let mut m = measurement(4);
-        m.reply(0, 0, reception(50), stamped(20, 15, 0x8001))
-            .unwrap();
-        m.reply(0, 1, reception(150), stamped(120, 220, 0x4100))
-            .unwrap();
-        m.reply(0, 2, reception(250), ReplyStamps::EchoOnly)
-            .unwrap();
-        let peer = m.peer();
-        assert_eq!((peer.stamped, peer.echo_only, peer.ptp), (2, 1, 1));
-        assert_eq!((peer.residence_negative, peer.round_trip_negative), (1, 1));
-        assert_eq!((peer.error_unknown, peer.error_max), (1, Some(1)));
-        assert_eq!(
-            (peer.synchronised, peer.always_synchronised()),
-            (1, Some(false))
-        );
-        assert_eq!((peer.t4_kernel, peer.t4_user_space), (3, 0));
-        assert_eq!(m.forward.count(), 2);
-        assert_eq!(m.round_trip.count(), 3);
-    }
-}
+mod tests;

@@ -63,7 +63,7 @@ pub enum PathError {
         target: IpAddr,
     },
     /// The source address is not of this host.
-    #[error("--source {0} is no address of this host; `ip address` lists those that are")]
+    #[error("source address {0} is no address of this host; `ip address` lists those that are")]
     NotLocal(IpAddr),
     /// There is no address to send from.
     #[error(

@@ -134,7 +134,7 @@ fn line(
     }
     let (start, width, tag) = (interval.start, interval.width, Tag::new(metric));
     let written = match distribution.positive() {
-        Some(histogram) => log.write_histogram(histogram, start, width, tag),
+        Some(histogram) => log.write_histogram(&histogram, start, width, tag),
         None if negative == 0 => log.write_histogram(&nothing()?, start, width, tag),
         None => return Ok(()),
     };

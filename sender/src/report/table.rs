@@ -7,12 +7,16 @@ use tabled::settings::object::Columns;
 use tabled::settings::style::Style;
 use tabled::settings::{Alignment, Modify, Padding};
 
-use super::units;
+use super::{sessions, units};
+use wire::time::Nanos;
+
 use crate::measure::distribution::Summary;
-use crate::outcome::Outcome;
+use crate::outcome::{Directions, Outcome, Transport};
 
 /// The report of a run, several lines with a line feed at the end.
-pub fn render(outcome: &Outcome) -> String {
+///
+/// With `per_session` it has a table of the sessions.
+pub fn render(outcome: &Outcome, per_session: bool) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}", headline(outcome));
@@ -22,7 +26,11 @@ pub fn render(outcome: &Outcome) -> String {
         let _ = writeln!(text, "\n{}", delays(outcome));
         let _ = writeln!(text, "\n{}", facts(outcome));
     } else {
-        let _ = writeln!(text, "\nrate  {}", rate(outcome));
+        let _ = writeln!(text, "\nrate       {}", rate(outcome));
+        let _ = writeln!(text, "transport  {}", transport(outcome));
+    }
+    if per_session {
+        let _ = writeln!(text, "\n{}", sessions::render(&outcome.per_session));
     }
     if !outcome.warnings.is_empty() {
         let _ = writeln!(text);
@@ -49,45 +57,87 @@ fn headline(outcome: &Outcome) -> String {
         format!("{target} ({})", address.ip())
     };
     let sessions = units::counted(*sessions as u64, "session", "sessions");
-    format!("TWAMP {source} -> {target}, {sessions}, {size} octets of UDP payload")
+    let kind = if outcome.stamp { "STAMP" } else { "TWAMP" };
+    format!("{kind} {source} -> {target}, {sessions}, {size} octets of UDP payload")
 }
 
 fn counts(outcome: &Outcome) -> String {
-    let counts = &outcome.counts;
-    let share = |ratio: Option<f64>| ratio.map(units::percent).unwrap_or_default();
     let mut rows = Builder::new();
-    let mut row = |name: &str, count: u64, note: String| {
+    for (name, count, note) in count_rows(outcome) {
         rows.push_record([name.to_owned(), units::count(count), note]);
-    };
-    row("sent", counts.sent, String::new());
-    row(
-        "received",
-        counts.received,
-        share(counts.loss_ratio().map(|lost| 1.0 - lost)),
-    );
-    row("lost", counts.lost(), share(counts.loss_ratio()));
-    row(
-        "duplicates",
-        counts.duplicates,
-        of_packets(counts.duplicates, counts.replicated),
-    );
-    row("reordered", counts.reordered, reordering(outcome));
-    let timeout = humantime::format_duration(outcome.timeout);
-    row(
-        "late",
-        counts.late,
-        format!("after {timeout}, also counted as lost"),
-    );
-    row("invalid", counts.invalid, String::new());
-    row("skipped", outcome.skipped, String::new());
+    }
     lay_out(rows)
 }
 
-fn of_packets(duplicates: u64, replicated: u64) -> String {
-    match duplicates {
-        0 => String::new(),
-        _ => format!("of {}", units::counted(replicated, "packet", "packets")),
+/// What became of the packets: name, count, remark.
+pub(super) fn count_rows(outcome: &Outcome) -> Vec<(&'static str, u64, String)> {
+    let counts = &outcome.counts;
+    let received = counts.loss_ratio().map(|lost| units::percent(1.0 - lost));
+    let timeout = humantime::format_duration(outcome.timeout);
+    vec![
+        ("sent", counts.sent, String::new()),
+        ("received", counts.received, received.unwrap_or_default()),
+        ("lost", counts.lost(), losses(outcome)),
+        ("duplicates", counts.duplicates, duplicates(outcome)),
+        ("reordered", counts.reordered, reordering(outcome)),
+        (
+            "late",
+            counts.late,
+            format!("after {timeout}, also counted as lost"),
+        ),
+        ("invalid", counts.invalid, String::new()),
+        ("skipped", outcome.skipped, String::new()),
+    ]
+}
+
+fn losses(outcome: &Outcome) -> String {
+    let counts = &outcome.counts;
+    let mut note = counts.loss_ratio().map(units::percent).unwrap_or_default();
+    if let Some(directions) = &outcome.directions {
+        let Directions {
+            forward,
+            backward,
+            undecided,
+            ..
+        } = *directions;
+        let _ = write!(
+            note,
+            ", {} there, {} back",
+            units::count(forward),
+            units::count(backward)
+        );
+        if undecided > 0 {
+            let _ = write!(note, ", {} undecided", units::count(undecided));
+        }
     }
+    if counts.lost() > 1 {
+        let runs = units::counted(counts.loss_runs, "run", "runs");
+        let longest = units::count(counts.loss_run_max);
+        let _ = write!(note, "; {runs}, the longest of {longest}");
+    }
+    note
+}
+
+fn duplicates(outcome: &Outcome) -> String {
+    let counts = &outcome.counts;
+    if counts.duplicates == 0 {
+        return String::new();
+    }
+    let mut note = format!(
+        "of {}",
+        units::counted(counts.replicated, "packet", "packets")
+    );
+    if outcome.directions.is_some() {
+        let there = counts.duplicates_forward;
+        let back = counts.duplicates - there;
+        let _ = write!(
+            note,
+            ", {} there, {} back",
+            units::count(there),
+            units::count(back)
+        );
+    }
+    note
 }
 
 fn reordering(outcome: &Outcome) -> String {
@@ -109,10 +159,11 @@ fn delays(outcome: &Outcome) -> String {
         ("forward", outcome.forward),
         ("backward", outcome.backward),
         ("residence", outcome.residence),
-        ("IPDV", outcome.ipdv),
+        ("IPDV", outcome.ipdv.round_trip),
     ] {
         rows.push_record(std::iter::once(name.to_owned()).chain(figures(summary)));
     }
+    rows.push_record(std::iter::once("PDV".to_owned()).chain(pdv(outcome.round_trip)));
     let received = units::count(outcome.counts.received);
     let mut text = lay_out(rows);
     let _ = write!(
@@ -123,6 +174,26 @@ fn delays(outcome: &Outcome) -> String {
         text.push_str("\nforward, backward: not synchronised: offset between clocks included");
     }
     text
+}
+
+/// Variation above the minimum (RFC 5481), under the headings of the delays.
+fn pdv(summary: Option<Summary>) -> [String; 7] {
+    let Some(summary) = summary else {
+        return figures(None);
+    };
+    let min = summary.min;
+    figures(Some(Summary {
+        min: summary.min - min,
+        #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+        mean: summary.mean - min.nanos() as f64,
+        p50: summary.p50 - min,
+        p90: summary.p90 - min,
+        p95: summary.p95 - min,
+        p99: summary.p99 - min,
+        p999: summary.p999 - min,
+        max: summary.max - min,
+        ..summary
+    }))
 }
 
 /// Minimum, mean, four percentiles and maximum; a dash each when there was no sample.
@@ -141,7 +212,7 @@ fn figures(summary: Option<Summary>) -> [String; 7] {
         return std::array::from_fn(|_| "-".to_owned());
     };
     #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
-    let time = |nanos: wire::time::Nanos| units::time(nanos.nanos() as f64);
+    let time = |nanos: Nanos| units::time(nanos.nanos() as f64);
     [
         time(min),
         units::time(mean),
@@ -154,9 +225,20 @@ fn figures(summary: Option<Summary>) -> [String; 7] {
 }
 
 fn facts(outcome: &Outcome) -> String {
-    let peer = &outcome.peer;
     let mut rows = Builder::new();
-    let mut row = |name: &str, value: String| rows.push_record([name.to_owned(), value]);
+    for (name, value) in fact_rows(outcome) {
+        rows.push_record([name, value]);
+    }
+    let mut table = rows.build();
+    table.with(Style::empty()).with(Padding::new(0, 2, 0, 0));
+    trim_lines(&table.to_string())
+}
+
+/// What fits no column of figures: name and value.
+pub(super) fn fact_rows(outcome: &Outcome) -> Vec<(String, String)> {
+    let peer = &outcome.peer;
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row(
         "jitter",
         match outcome.jitter {
@@ -165,14 +247,35 @@ fn facts(outcome: &Outcome) -> String {
         },
     );
     row("rate", rate(outcome));
+    row("transport", transport(outcome));
+    row("T1", first_stamp(outcome));
     row(
         "T4",
-        format!(
-            "{} by the kernel, {} in user space",
-            units::count(peer.t4_kernel),
-            units::count(peer.t4_user_space)
-        ),
+        by_source(&[
+            (peer.t4_xdp, "in the driver, by XDP"),
+            (peer.t4_kernel, "by the kernel"),
+            (peer.t4_user_space, "in user space"),
+        ]),
     );
+    if let Some(error) = &outcome.send_error {
+        #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+        let time = |nanos: Nanos| units::time(nanos.nanos() as f64);
+        row(
+            "send error",
+            format!(
+                "p50 {}, p99 {}, max {} after the intended time",
+                time(error.p50),
+                time(error.p99),
+                time(error.max)
+            ),
+        );
+    }
+    if let Some(path) = path(outcome) {
+        row("path", path);
+    }
+    if let Some(seed) = outcome.seed {
+        row("seed", seed.to_string());
+    }
     let sender = clock_state(outcome.clock.synchronised, Some(outcome.clock.error_max));
     row("clock here", sender);
     row(
@@ -182,18 +285,111 @@ fn facts(outcome: &Outcome) -> String {
             None => "unknown: no timestamps from the reflector".to_owned(),
         },
     );
-    let mut table = rows.build();
-    table.with(Style::empty()).with(Padding::new(0, 2, 0, 0));
-    trim_lines(&table.to_string())
+    rows
 }
 
-fn rate(outcome: &Outcome) -> String {
-    let asked = units::rate(outcome.rate_asked);
+/// How packets left and came in.
+pub(super) fn transport(outcome: &Outcome) -> String {
+    match &outcome.transport {
+        Transport::Socket { instead: None } => "UDP sockets".to_owned(),
+        Transport::Socket {
+            instead: Some(reason),
+        } => format!("UDP sockets; AF_XDP was not used: {reason}"),
+        Transport::AfXdp {
+            interface,
+            queues,
+            zero_copy,
+            native,
+            ..
+        } => format!(
+            "AF_XDP on {interface}, {}, {} XDP, {}",
+            units::counted(*queues as u64, "queue", "queues"),
+            if *native { "native" } else { "generic" },
+            if *zero_copy { "zero-copy" } else { "copy mode" }
+        ),
+    }
+}
+
+/// Who took T1, and who corrected it.
+fn first_stamp(outcome: &Outcome) -> String {
+    let stamps = outcome.tx_stamps;
+    let corrected = stamps.kernel + stamps.nic;
+    let text = by_source(&[
+        (
+            outcome.counts.sent.saturating_sub(corrected),
+            "in user space",
+        ),
+        (stamps.nic, "corrected by the network card's stamp"),
+        (stamps.kernel, "corrected by the kernel's stamp"),
+    ]);
+    match stamps.unusable {
+        0 => text,
+        unusable => format!(
+            "{text}; {} of another clock",
+            units::counted(unusable, "stamp is", "stamps are")
+        ),
+    }
+}
+
+/// Counts and what is counted, without the zeros.
+fn by_source(counts: &[(u64, &str)]) -> String {
+    let parts: Vec<_> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, source)| format!("{} {source}", units::count(*count)))
+        .collect();
+    parts.join(", ")
+}
+
+/// Hops, and what became of DSCP and ECN.
+fn path(outcome: &Outcome) -> Option<String> {
+    let headers = &outcome.totals.headers;
+    let mut parts = Vec::new();
+    for (counts, way) in [
+        (&headers.hops_forward, "there"),
+        (&headers.hops_backward, "back"),
+    ] {
+        let hops: Vec<_> = counts.iter().map(|(hops, _)| hops).collect();
+        let mut text = match hops[..] {
+            [] => continue,
+            [1] => format!("1 hop {way}"),
+            [only] => format!("{only} hops {way}"),
+            [first, .., last] => format!("{first} to {last} hops {way}"),
+        };
+        // No path is as long: hosts that do not follow RFC 5357 send with 64 or 128.
+        if hops.last().is_some_and(|&hops| hops >= 64) {
+            text.push_str(" if packets left with a TTL of 255");
+        }
+        parts.push(text);
+    }
+    for (counts, way) in [
+        (&headers.tos_forward, "there"),
+        (&headers.tos_backward, "back"),
+    ] {
+        let changed = counts.other_than(outcome.tos);
+        if changed > 0 {
+            let values: Vec<_> = counts
+                .iter()
+                .filter(|&(tos, _)| tos != outcome.tos)
+                .map(|(tos, _)| format!("DSCP {} ECN {}", tos >> 2, tos & 3))
+                .collect();
+            let packets = units::counted(changed, "packet", "packets");
+            parts.push(format!("{packets} came {way} with {}", values.join(" or ")));
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+pub(super) fn rate(outcome: &Outcome) -> String {
+    let asked = outcome.rate_asked.map_or_else(
+        || "as fast as it goes".to_owned(),
+        |rate| format!("{} asked", units::rate(rate)),
+    );
     let achieved = outcome
         .rate_achieved
         .map_or_else(|| "-".to_owned(), units::rate);
     let seconds = outcome.duration.as_secs_f64();
-    format!("{asked} asked, {achieved} achieved, {seconds:.3} s")
+    format!("{asked}, {achieved} achieved, {seconds:.3} s")
 }
 
 /// What a side says of its clock: the S bit and the error of its Error Estimate.
@@ -212,7 +408,7 @@ fn clock_state(synchronised: bool, error: Option<u64>) -> String {
 }
 
 /// Columns of text under each other: the first to the left, figures to the right.
-fn lay_out(rows: Builder) -> String {
+pub(super) fn lay_out(rows: Builder) -> String {
     let columns = rows.count_columns();
     let mut table = rows.build();
     table.with(Style::empty()).with(Padding::new(0, 3, 0, 0));
@@ -229,79 +425,4 @@ fn trim_lines(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::outcome::tests::sample;
-
-    #[test]
-    fn reads_well() {
-        let expected = "\
-TWAMP 192.0.2.9:40000 -> reflector.example:862 (192.0.2.1), 1 session, 44 octets of UDP payload
-
-sent         4
-received     3   75.000 %
-lost         1   25.000 %
-duplicates   0
-reordered    0
-late         0   after 2s, also counted as lost
-invalid      0
-skipped      0
-
-                 min       mean        p50        p90        p99      p99.9        max
-RTT         1.000 ms   2.333 ms   2.000 ms   4.000 ms   4.000 ms   4.000 ms   4.000 ms
-forward     400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs
-backward    600.0 µs   1.933 ms   1.600 ms   3.600 ms   3.600 ms   3.600 ms   3.600 ms
-residence   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs
-IPDV        1.000 ms   1.500 ms   1.000 ms   2.000 ms   2.000 ms   2.000 ms   2.000 ms
-over the 3 replies received in time; lost packets have no delay
-
-jitter       183.6 µs (RFC 3550, of the round trip)
-rate         1 000/s asked, 1 000/s achieved, 0.003 s
-T4           3 by the kernel, 0 in user space
-clock here   synchronised, error up to 250.0 µs
-clock there  synchronised, error up to 1.007 ms
-";
-        assert_eq!(render(&sample()), expected);
-    }
-
-    #[test]
-    fn a_run_without_replies_has_no_delays_to_show() {
-        let mut outcome = sample();
-        outcome.counts.received = 0;
-        outcome
-            .warnings
-            .push(crate::warning::Warning::Skipped { slots: 1 });
-        let text = render(&outcome);
-        let (_, rest) = text.split_once("skipped      0\n").unwrap();
-        assert!(
-            rest.starts_with("\nrate  1 000/s asked, 1 000/s achieved, 0.003 s\n\nwarning: "),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_run_with_several_sessions_and_trouble_says_so() {
-        let mut outcome = sample();
-        outcome.sessions = 3;
-        outcome.target = outcome.address.to_string();
-        outcome.counts.duplicates = 2;
-        outcome.counts.replicated = 1;
-        outcome.counts.reordered = 1;
-        outcome.counts.reorder_extent_max = 1200;
-        outcome.clock.synchronised = false;
-        outcome
-            .warnings
-            .push(crate::warning::Warning::Stopped { slots: 96 });
-        let text = render(&outcome);
-        for part in [
-            "192.0.2.9:40000 -> 192.0.2.1:862, 3 sessions",
-            "duplicates   2   of 1 packet\n",
-            "reordered    1   33.333 %, extent up to 1 200\n",
-            "\nforward, backward: not synchronised: offset between clocks included\n",
-            "\nclock here   not synchronised, error up to 250.0 µs\n",
-            "\n\nwarning: the run was stopped with 96 packets left to send\n",
-        ] {
-            assert!(text.contains(part), "{part:?} is missing in\n{text}");
-        }
-    }
-}
+mod tests;

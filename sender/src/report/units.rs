@@ -1,5 +1,9 @@
 //! Figures for people: times in the unit that fits, large counts in groups.
 
+use std::time::{Duration, UNIX_EPOCH};
+
+use wire::time::Utc;
+
 /// A time in nanoseconds with the largest unit that keeps a digit before the point, and four
 /// significant digits: `843 ns`, `12.35 µs`, `1.204 ms`, `-37.00 s`.
 pub fn time(nanos: f64) -> String {
@@ -53,6 +57,14 @@ pub fn percent(ratio: f64) -> String {
     } else {
         format!("{percent:.3} %")
     }
+}
+
+/// A point in time, to the second: `2026-11-25 18:56:44 UTC`.
+pub fn moment(at: Utc) -> String {
+    let nanos = u64::try_from(at.nanos()).unwrap_or(0);
+    let time = UNIX_EPOCH + Duration::from_nanos(nanos);
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    text.replace('T', " ").replace('Z', " UTC")
 }
 
 /// A rate in packets per second.
@@ -123,6 +135,12 @@ mod tests {
         ] {
             assert_eq!(count(n), text);
         }
+    }
+
+    #[test]
+    fn a_moment_is_in_utc() {
+        let at = Utc::from_nanos(1_700_000_000_999_999_999);
+        assert_eq!(moment(at), "2023-11-14 22:13:20 UTC");
     }
 
     #[test]

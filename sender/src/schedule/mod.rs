@@ -17,12 +17,14 @@ pub mod pace;
 pub mod periodic;
 mod places;
 pub mod poisson;
+mod share;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use limit::Limit;
 pub use pace::Pace;
+pub use share::Share;
 
 use self::owamp::Owamp;
 use self::periodic::Periodic;
@@ -197,6 +199,14 @@ impl Schedule {
             Process::Owamp(owamp) => places.hand_out(owamp.as_mut(), now, until, max, slots),
             Process::Max => places.hand_out(&mut AtOnce(now), now, until, max, slots),
         }
+    }
+
+    /// Passes over what is too late `elapsed` after the start, while nothing can be sent; true if
+    /// the run is over.
+    pub fn pass(&mut self, elapsed: Duration) -> bool {
+        let now = nanos(elapsed);
+        self.skip_before(now, now.saturating_sub(self.tolerance))
+            && (self.places.left() == 0 || self.process.due(now) >= self.until)
     }
 
     /// Passes over the slots that were due before `limit`; false if some are left for the next

@@ -101,6 +101,17 @@ impl Pace {
         self.packets as f64 * NANOS_PER_SECOND as f64 / self.nanos as f64
     }
 
+    /// One part of this pace if it is dealt out equally to `workers`.
+    #[must_use]
+    pub fn divided(self, workers: u32) -> Self {
+        let workers = u64::from(workers.max(1));
+        Self {
+            packets: self.packets,
+            // Beyond 584 years a packet is as good as never.
+            nanos: self.nanos.saturating_mul(workers),
+        }
+    }
+
     /// Time between two packets, rounded down to a nanosecond.
     pub fn interval(self) -> Duration {
         self.due(1)

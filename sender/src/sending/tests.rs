@@ -3,15 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::mpsc;
 
-use wire::time::{NtpTimestamp, Tai, TaiOffset};
+use clock::Discipline;
+use wire::error_estimate::ErrorEstimate;
+use wire::time::{Nanos, Tai, TaiOffset, TimestampFormat, Utc};
 use wire::twamp::Request;
 
 use super::*;
+use crate::control::Control;
+use crate::flight::{self, Departed};
+use crate::probe::{Padding, ProbeSpec, Ssid};
 use crate::schedule::{Limit, Pace, Times};
 
-/// Time passes only by waiting.
+/// Time passes only by waiting, and by what the network takes.
 #[derive(Clone, Copy)]
 struct FakeTime<'a>(&'a Cell<Duration>);
 
@@ -41,27 +45,56 @@ impl Clock for FakeTime<'_> {
 
 const EPOCH: i64 = 1_700_000_000_000_000_000;
 
-/// Takes what it is given, unless told otherwise.
-#[derive(Default)]
-struct FakeNetwork {
-    /// Session, sequence number, T1 and Error Estimate of what was sent.
-    sent: RefCell<Vec<(usize, u32, NtpTimestamp, u16)>>,
-    /// What happens to the next sends; empty means that they work.
-    fate: RefCell<VecDeque<Option<SendError>>>,
+/// A probe that left.
+#[derive(Debug, Clone)]
+struct Left {
+    session: usize,
+    octets: Vec<u8>,
+    /// Number of probes announced by then.
+    announced: u64,
+    /// T1 of the last of them.
+    t1: Utc,
 }
 
-impl Transmit for &FakeNetwork {
+impl Left {
+    fn request(&self) -> Request<'_> {
+        Request::parse(&self.octets).unwrap()
+    }
+}
+
+/// Takes what it is given, unless told otherwise.
+struct FakeNetwork<'a> {
+    time: &'a Cell<Duration>,
+    /// How long a send takes.
+    takes: Duration,
+    /// What the receiving thread knows.
+    departed: &'a RefCell<Option<Departed>>,
+    /// After so many sends the receiving thread is gone.
+    abandon_after: usize,
+    left: &'a RefCell<Vec<Left>>,
+    /// What happens to the next sends; empty means that they work.
+    fate: &'a RefCell<VecDeque<Option<SendError>>>,
+}
+
+impl Transmit for FakeNetwork<'_> {
     fn send(&mut self, session: usize, probe: &[u8]) -> Result<(), SendError> {
+        self.time.set(self.time.get() + self.takes);
         if let Some(Some(error)) = self.fate.borrow_mut().pop_front() {
             return Err(error);
         }
-        let request = Request::parse(probe).unwrap();
-        self.sent.borrow_mut().push((
+        let mut left = self.left.borrow_mut();
+        let mut departed = self.departed.borrow_mut();
+        let known = departed.as_ref().unwrap();
+        let announced = known.announced();
+        left.push(Left {
             session,
-            request.sequence(),
-            NtpTimestamp::from_bytes(request.timestamp()),
-            request.error_estimate().to_bits(),
-        ));
+            octets: probe.to_vec(),
+            announced,
+            t1: known.t1(announced - 1),
+        });
+        if left.len() == self.abandon_after {
+            *departed = None;
+        }
         Ok(())
     }
 }
@@ -83,12 +116,18 @@ fn refused() -> SendError {
 }
 
 struct Scene {
-    network: FakeNetwork,
     time: Cell<Duration>,
+    takes: Duration,
+    abandon_after: usize,
+    left: RefCell<Vec<Left>>,
+    fate: RefCell<VecDeque<Option<SendError>>>,
     control: Control,
     discipline: fn() -> io::Result<Discipline>,
+    spec: ProbeSpec,
+    format: StampFormat,
     sessions: usize,
     packets: u64,
+    burst: u32,
     room: usize,
 }
 
@@ -96,54 +135,77 @@ impl Default for Scene {
     /// Ten packets at 1000/s in one session.
     fn default() -> Self {
         Self {
-            network: FakeNetwork::default(),
             time: Cell::default(),
+            takes: Duration::ZERO,
+            abandon_after: usize::MAX,
+            left: RefCell::default(),
+            fate: RefCell::default(),
             control: Control::default(),
             discipline: synchronised,
+            spec: ProbeSpec {
+                size: 44,
+                padding: Padding::Zero,
+                ssid: None,
+            },
+            format: StampFormat::Ntp,
             sessions: 1,
             packets: 10,
-            room: 1000,
+            burst: 1,
+            room: 1024,
         }
     }
 }
 
 impl Scene {
-    fn play(&self) -> (Sent, Vec<Event>) {
-        let (events, noted) = mpsc::sync_channel(self.room);
-        let pace = Pace::from_rate(1000.0).unwrap();
+    /// What the sending side did, and how many probes are announced in the end.
+    fn play(&self) -> (Sent, Option<u64>) {
+        let (departures, departed) = flight::open(self.room).unwrap();
+        let departed = RefCell::new(Some(departed));
+        let times = Times::periodic(Pace::from_rate(1000.0).unwrap());
+        let burst = NonZeroU32::new(self.burst).unwrap();
+        let time = FakeTime(&self.time);
         let sending = Sending {
-            transmit: &self.network,
-            schedule: Schedule::new(
-                Times::periodic(pace),
-                NonZeroU32::MIN,
-                Limit::packets(self.packets),
-            ),
-            pacer: Pacer::new(FakeTime(&self.time), true),
-            clock: FakeTime(&self.time),
-            discipline: self.discipline,
-            events,
-            control: &self.control,
-            size: 44,
+            transmit: FakeNetwork {
+                time: &self.time,
+                takes: self.takes,
+                departed: &departed,
+                abandon_after: self.abandon_after,
+                left: &self.left,
+                fate: &self.fate,
+            },
+            schedule: Schedule::new(times, burst, Limit::packets(self.packets)),
+            pacer: Pacer::new(time, true),
+            clock: OwnClock::new(time, self.discipline, self.format, false),
+            departures,
+            site: Site {
+                worker: 0,
+                control: &self.control,
+                recorder: None,
+            },
+            probe: Probe::new(&self.spec),
+            format: self.format,
             sessions: self.sessions,
         };
         let sent = sending.run();
-        (sent, noted.iter().collect())
+        let announced = departed.borrow().as_ref().map(|departed| {
+            assert!(departed.over(), "the receiving thread is told of the end");
+            departed.announced()
+        });
+        (sent, announced)
     }
 
     fn sequences(&self) -> Vec<(usize, u32)> {
-        self.network
-            .sent
-            .borrow()
-            .iter()
-            .map(|&(session, number, ..)| (session, number))
+        let left = self.left.borrow();
+        left.iter()
+            .map(|left| (left.session, left.request().sequence()))
             .collect()
     }
 }
 
 #[test]
-fn announces_each_probe_with_the_t1_it_carries() {
+fn announces_each_probe_before_it_leaves_with_the_t1_it_carries() {
     let scene = Scene::default();
-    let (sent, events) = scene.play();
+    let (sent, announced) = scene.play();
     assert_eq!(
         (
             sent.probes,
@@ -153,21 +215,11 @@ fn announces_each_probe_with_the_t1_it_carries() {
         ),
         (10, 0, 0, 0)
     );
-    let stamps: Vec<_> = events
-        .iter()
-        .map(|event| match event {
-            Event::Sending { session: 0, t1 } => NtpTimestamp::from_utc(*t1),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    let carried: Vec<_> = scene
-        .network
-        .sent
-        .borrow()
-        .iter()
-        .map(|sent| sent.2)
-        .collect();
-    assert_eq!(carried, stamps);
+    assert_eq!(announced, Some(10));
+    for (place, left) in (1..).zip(scene.left.borrow().iter()) {
+        assert_eq!(left.announced, place);
+        assert_eq!(left.request().timestamp(), StampFormat::Ntp.encode(left.t1));
+    }
     let (first, last) = (sent.first.unwrap(), sent.last.unwrap());
     assert!(first < Duration::from_micros(1), "{first:?}");
     assert!(
@@ -190,13 +242,15 @@ fn sessions_take_turns_and_count_for_themselves() {
 
 #[test]
 fn a_probe_that_does_not_leave_is_taken_back_and_its_number_used_again() {
-    let scene = Scene::default();
+    let scene = Scene {
+        sessions: 2,
+        ..Scene::default()
+    };
     scene
-        .network
         .fate
         .borrow_mut()
         .extend([None, Some(SendError::Full), Some(refused())]);
-    let (sent, events) = scene.play();
+    let (sent, announced) = scene.play();
     assert_eq!(
         (sent.probes, sent.skipped, sent.congested, sent.refused),
         (8, 0, 1, 1)
@@ -205,38 +259,44 @@ fn a_probe_that_does_not_leave_is_taken_back_and_its_number_used_again() {
         sent.refusal.unwrap().kind(),
         io::ErrorKind::PermissionDenied
     );
-    let taken_back = Event::NotSent { session: 0 };
-    let positions: Vec<_> = (0..events.len())
-        .filter(|&i| events[i] == taken_back)
-        .collect();
-    assert_eq!(
-        positions,
-        [2, 4],
-        "right after the announcements of the second and third"
+    assert_eq!(announced, Some(8));
+    let left = scene.left.borrow();
+    assert_eq!(left[1].announced, 2, "not announced twice");
+    assert!(
+        left[1].t1 >= Utc::from_nanos(EPOCH + 3_000_000),
+        "with a T1 of its own"
     );
+    let expected: Vec<_> = (0..8).map(|probe| (probe % 2, low(probe / 2))).collect();
     assert_eq!(
         scene.sequences(),
-        (0..8).map(|number| (0, number)).collect::<Vec<_>>()
+        expected,
+        "it is still the second session's turn"
     );
+}
+
+fn low(number: usize) -> u32 {
+    u32::try_from(number).unwrap()
 }
 
 #[test]
 fn a_system_that_refuses_the_first_probe_is_not_asked_again() {
     let scene = Scene::default();
-    scene.network.fate.borrow_mut().push_back(Some(refused()));
-    let (sent, _) = scene.play();
+    scene.fate.borrow_mut().push_back(Some(refused()));
+    let (sent, announced) = scene.play();
     assert_eq!((sent.probes, sent.refused, sent.not_reached), (0, 1, 9));
+    assert!(sent.is_refused());
+    assert_eq!(announced, Some(0));
 }
 
 #[test]
-fn sends_nothing_the_receiving_thread_has_no_room_to_hear_of() {
+fn sends_nothing_the_receiving_thread_could_not_remember() {
     let scene = Scene {
         room: 4,
         ..Scene::default()
     };
-    let (sent, events) = scene.play();
+    let (sent, announced) = scene.play();
     assert_eq!((sent.probes, sent.skipped, sent.congested), (4, 0, 6));
-    assert_eq!(events.len(), 4);
+    assert_eq!(announced, Some(4));
     assert_eq!(scene.sequences().len(), 4);
 }
 
@@ -244,54 +304,48 @@ fn sends_nothing_the_receiving_thread_has_no_room_to_hear_of() {
 fn a_stop_leaves_the_rest_unreached() {
     let scene = Scene::default();
     scene.control.stop_sending();
-    let (sent, events) = scene.play();
-    assert_eq!((sent.probes, sent.not_reached, events.len()), (0, 10, 0));
+    let (sent, announced) = scene.play();
+    assert_eq!((sent.probes, sent.not_reached, announced), (0, 10, Some(0)));
 }
 
 #[test]
-fn the_error_estimate_follows_the_kernel() {
-    let scene = Scene::default();
-    let (sent, _) = scene.play();
-    assert_eq!(
-        sent.clock,
-        SenderClock {
-            synchronised: true,
-            error_max: 1_000
-        }
-    );
-    assert!(
-        scene
-            .network
-            .sent
-            .borrow()
-            .iter()
-            .all(|sent| sent.3 == 0x8587)
-    );
-
+fn sends_nothing_more_when_nobody_receives() {
     let scene = Scene {
-        discipline: || Err(io::ErrorKind::PermissionDenied.into()),
+        abandon_after: 3,
         ..Scene::default()
     };
     let (sent, _) = scene.play();
-    assert_eq!(
-        sent.clock,
-        SenderClock {
-            synchronised: false,
-            error_max: UNKNOWN_ERROR
-        }
-    );
-    let estimate = ErrorEstimate::from_bits(scene.network.sent.borrow()[0].3);
-    assert!(!estimate.synchronised() && estimate.error_nanos() >= Some(UNKNOWN_ERROR));
+    assert_eq!((sent.probes, sent.not_reached), (3, 7));
 }
 
 #[test]
-fn the_clock_state_is_read_again_every_second() {
-    thread_local!(static READ: Cell<u32> = const { Cell::new(0) });
+fn how_late_a_probe_was_stamped_is_its_send_error() {
+    let scene = Scene {
+        takes: Duration::from_micros(100),
+        burst: 4,
+        packets: 8,
+        ..Scene::default()
+    };
+    let (sent, _) = scene.play();
+    assert_eq!(sent.probes, 8);
+    // Each of a burst is stamped when the ones before it have left.
+    let error = sent.send_error.summary().unwrap();
+    assert_eq!(error.count, 8);
+    let micros = |nanos: Nanos| (nanos.nanos() + 500) / 1_000;
+    assert_eq!(
+        (micros(error.min), micros(error.p50), micros(error.max)),
+        (0, 100, 300)
+    );
+}
+
+#[test]
+fn the_error_estimate_on_the_wire_is_that_of_the_clock() {
     let scene = Scene {
         packets: 3_500,
-        room: 4_000,
+        room: 4_096,
         // Loses its synchronisation after two seconds.
         discipline: || {
+            thread_local!(static READ: Cell<u32> = const { Cell::new(0) });
             READ.set(READ.get() + 1);
             synchronised().map(|state| Discipline {
                 synchronised: READ.get() < 3,
@@ -301,11 +355,102 @@ fn the_clock_state_is_read_again_every_second() {
         ..Scene::default()
     };
     let (sent, _) = scene.play();
-    assert_eq!(READ.get(), 4);
-    assert!(!sent.clock.synchronised);
-    let probes = scene.network.sent.borrow();
+    let expected = SenderClock {
+        synchronised: false,
+        error_max: 1_000,
+    };
+    assert_eq!(sent.clock, expected);
+    let left = scene.left.borrow();
+    let estimate = |probe: usize| left[probe].request().error_estimate().to_bits();
     assert_eq!(
-        (probes[0].3, probes[1_999].3, probes[3_499].3),
+        (estimate(0), estimate(1_999), estimate(3_499)),
         (0x8587, 0x8587, 0x0587)
     );
+}
+
+#[test]
+fn a_stamp_sender_tells_its_sessions_apart_by_their_identifiers() {
+    let spec = ProbeSpec {
+        ssid: Ssid::new(0xffff),
+        ..Scene::default().spec
+    };
+    let scene = Scene {
+        spec,
+        sessions: 2,
+        packets: 4,
+        ..Scene::default()
+    };
+    scene.play();
+    let left = scene.left.borrow();
+    let ssids: Vec<_> = left
+        .iter()
+        .map(|left| [left.octets[14], left.octets[15]])
+        .collect();
+    assert_eq!(ssids, [[0xff, 0xff], [0, 1], [0xff, 0xff], [0, 1]]);
+}
+
+#[test]
+fn t1_may_be_in_ptp_format_and_the_z_bit_says_so() {
+    let format = StampFormat::Ptp(TaiOffset::from_seconds(37));
+    let scene = Scene {
+        format,
+        packets: 1,
+        ..Scene::default()
+    };
+    scene.play();
+    let left = scene.left.borrow();
+    let request = left[0].request();
+    assert_eq!(request.timestamp(), format.encode(left[0].t1));
+    assert_eq!(request.timestamp()[..4], 1_700_000_037u32.to_be_bytes());
+    assert_eq!(request.error_estimate().format(), TimestampFormat::Ptp);
+    assert_eq!(request.error_estimate(), ErrorEstimate::from_bits(0xc587));
+}
+
+#[test]
+fn turns_go_round_and_back() {
+    let mut turn = Turn::new(2);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push((turn.session, turn.round));
+        turn.advance();
+    }
+    assert_eq!(seen, [(0, 0), (1, 0), (0, 1)]);
+    while let Some(before) = seen.pop() {
+        turn.go_back();
+        assert_eq!((turn.session, turn.round), before);
+    }
+    turn.go_back();
+    assert_eq!(
+        (turn.session, turn.round),
+        (1, u32::MAX),
+        "rounds count modulo 2^32"
+    );
+}
+
+#[test]
+fn what_workers_did_adds_up() {
+    let mut one = Sent::default();
+    one.left(2, Duration::from_millis(5));
+    one.stamped(Duration::from_millis(4), Duration::from_millis(5));
+    one.failed(SendError::Full);
+    let mut other = Sent {
+        skipped: 1,
+        not_reached: 2,
+        ..Sent::default()
+    };
+    other.left(1, Duration::from_millis(3));
+    other.left(1, Duration::from_millis(9));
+    other.stamped(Duration::from_millis(9), Duration::from_millis(9));
+    other.failed(refused());
+    one.absorb(other);
+    assert_eq!(
+        (one.probes, one.skipped, one.congested, one.refused),
+        (4, 1, 1, 1)
+    );
+    assert_eq!(one.not_reached, 2);
+    assert!(one.refusal.is_some() && !one.is_refused());
+    assert_eq!(one.first, Some(Duration::from_millis(3)));
+    assert_eq!(one.last, Some(Duration::from_millis(9)));
+    let error = one.send_error.summary().unwrap();
+    assert_eq!((error.count, error.max.nanos()), (2, 1_000_000));
 }

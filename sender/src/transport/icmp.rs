@@ -95,6 +95,21 @@ impl IcmpCounts {
         self.0.iter().sum()
     }
 
+    /// Errors that say that the target is not reached: all but those about size and circles.
+    pub fn unreachable(&self) -> u64 {
+        self.total()
+            - self.of(IcmpKind::TooBig)
+            - self.of(IcmpKind::TimeExceeded)
+            - self.of(IcmpKind::Other)
+    }
+
+    /// Adds the counts of another.
+    pub fn absorb(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
     /// The most frequent kind, if there was any error.
     pub fn leading(&self) -> Option<IcmpKind> {
         // `max_by_key` prefers the last of equals, and `ALL` has the most telling first.
@@ -116,7 +131,8 @@ impl IcmpCounts {
 pub(super) fn drain(socket: RawFd, counts: &mut IcmpCounts) {
     // The queue also holds the head of the offending probe; nothing in it is needed.
     let mut octet = [0u8; 1];
-    let mut control = nix::cmsg_space!(sock_extended_err, sockaddr_in6, Timestamps);
+    // TTL and TOS come along as they do with replies, and before the error.
+    let mut control = nix::cmsg_space!(sock_extended_err, sockaddr_in6, Timestamps, i32, i32);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     loop {
         let mut slices = [IoSliceMut::new(&mut octet)];

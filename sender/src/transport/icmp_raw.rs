@@ -14,7 +14,8 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::icmp_quote::{self, Quote};
 use super::socket::system;
-use super::{IcmpCounts, IcmpKind, OpenError, Sources};
+use super::sources::Sources;
+use super::{IcmpCounts, IcmpKind, OpenError};
 
 /// Errors taken in one call at most, so that a flood of them leaves time for replies.
 const TURN: usize = 64;

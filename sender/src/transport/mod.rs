@@ -2,7 +2,7 @@
 //!
 //! A transport is two halves, so that one thread can own each: [`Transmit`] and [`Receive`].
 //! [`socket`] is the one over UDP sockets. For one that writes frames itself, [`ports`] keeps the
-//! source ports of its [`Sources`], and [`icmp_raw`] hears of ICMP errors.
+//! source ports of its [`sources::Sources`], and [`icmp_raw`] hears of ICMP errors.
 
 mod descriptors;
 mod icmp;
@@ -11,12 +11,11 @@ pub mod icmp_raw;
 pub mod ports;
 mod receive;
 pub mod socket;
-mod sources;
+pub mod sources;
 
 pub use icmp::{IcmpCounts, IcmpKind};
 pub use receive::SocketReceive;
 pub use socket::{OpenError, SocketPlan, SocketTransmit, open};
-pub use sources::Sources;
 
 use std::io;
 use std::time::Duration;
@@ -67,6 +66,10 @@ pub struct Datagram<'a> {
     pub len: usize,
     /// T4.
     pub reception: Reception,
+    /// TTL or Hop Limit with which it came.
+    pub ttl: Option<u8>,
+    /// TOS or Traffic Class octet with which it came.
+    pub tos: Option<u8>,
 }
 
 /// Octets of a datagram that a transport hands over at most: every field of a reply, and enough

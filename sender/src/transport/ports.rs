@@ -11,8 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::sources::Sources;
 use super::sources::{per_address, room};
-use super::{OpenError, Sources, descriptors, socket};
+use super::{OpenError, descriptors, socket};
 
 /// Most ports that sockets hold: each takes a file descriptor and about a kibioctet of the kernel's
 /// memory.

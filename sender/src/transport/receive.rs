@@ -88,8 +88,10 @@ impl SocketReceive {
         };
         // Made afresh each time: the kernel leaves in the headers how much control data it wrote,
         // and nix does not reset that, so a second use would have less room and lose timestamps.
-        let mut headers =
-            MultiHeaders::<()>::preallocate(self.room, Some(nix::cmsg_space!(Timestamps, u32)));
+        let mut headers = MultiHeaders::<()>::preallocate(
+            self.room,
+            Some(nix::cmsg_space!(Timestamps, u32, i32, i32)),
+        );
         let mut slices: Vec<_> = self
             .heads
             .chunks_exact_mut(HEAD_MAX)
@@ -117,6 +119,7 @@ impl SocketReceive {
                 t4: now,
                 source: T4Source::UserSpace,
             };
+            let (mut ttl, mut tos) = (None, None);
             for control in message.cmsgs().into_iter().flatten() {
                 match control {
                     ControlMessageOwned::ScmTimestampsns(stamps) => {
@@ -131,6 +134,12 @@ impl SocketReceive {
                             *seen = total;
                         }
                     }
+                    ControlMessageOwned::Ipv4Ttl(hops)
+                    | ControlMessageOwned::Ipv6HopLimit(hops) => {
+                        ttl = u8::try_from(hops).ok();
+                    }
+                    ControlMessageOwned::Ipv4Tos(octet) => tos = Some(octet),
+                    ControlMessageOwned::Ipv6TClass(octet) => tos = u8::try_from(octet).ok(),
                     _ => {}
                 }
             }
@@ -140,6 +149,8 @@ impl SocketReceive {
                 head,
                 len: message.bytes,
                 reception,
+                ttl,
+                tos,
             });
         }
         Ok(taken)

@@ -6,26 +6,34 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{SendError, SocketReceive, Transmit, descriptors};
+use crate::config::HeaderConfig;
+use crate::config::addresses::{SourceRange, Spread};
 
-/// TTL and hop limit of probes: the reflector reports what is left of it (RFC 5357 section 4.2.1).
-const TTL: u32 = 255;
 /// Receive buffer asked for, in octets: some thousand small replies.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// Which sockets to open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketPlan {
     /// The reflector.
     pub target: SocketAddr,
-    /// Address to send from.
-    pub source: Option<IpAddr>,
-    /// Port of the first session; the others take the ports after it.
+    /// Addresses to send from; the kernel chooses if there are none.
+    pub sources: Option<SourceRange>,
+    /// Port of the first session on each address; the others take the ports after it. The kernel
+    /// chooses if there is none.
     pub source_port: Option<u16>,
-    /// Number of sessions.
-    pub sessions: usize,
+    /// Number of sessions, and how they are spread.
+    pub spread: Spread,
+    /// The IP header of the probes.
+    pub header: HeaderConfig,
+    /// Interface or VRF device to send on.
+    pub device: Option<String>,
 }
 
 /// The sending half.
@@ -51,7 +59,7 @@ pub enum OpenError {
     #[error("not allowed to send to {0}: it is a broadcast address, or a route prohibits it")]
     Forbidden(SocketAddr),
     /// The source address is not of this host.
-    #[error("--source {0} is no address of this host; `ip address` lists those that are")]
+    #[error("source address {0} is no address of this host; `ip address` lists those that are")]
     NotLocal(IpAddr),
     /// The source port is taken.
     #[error("source port {0} is in use; choose another --source-port")]
@@ -59,6 +67,9 @@ pub enum OpenError {
     /// The source port is reserved.
     #[error("source port {0} needs privileges; choose a --source-port above 1023")]
     PortReserved(u16),
+    /// There is no such interface.
+    #[error("there is no interface '{0}'; `ip link` lists those that there are")]
+    NoInterface(String),
     /// The target is not of the source's address family.
     #[error("--source {source_address} cannot reach {target}: they are not of the same family")]
     Family {
@@ -82,6 +93,15 @@ pub enum OpenError {
         sessions: usize,
         /// Open files allowed.
         limit: u64,
+    },
+    /// The kernel, left to choose, has no source port left.
+    #[error(
+        "the system has not enough free source ports for {sessions} sessions; give --source-port, \
+         add addresses by --source-range, widen net.ipv4.ip_local_port_range or lower --sessions"
+    )]
+    NoPort {
+        /// Sessions wanted.
+        sessions: usize,
     },
     /// There are not enough source ports.
     #[error(
@@ -119,9 +139,17 @@ pub(super) fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E)
 ///
 /// See [`OpenError`]. Nothing stays open then.
 pub fn open(plan: &SocketPlan) -> Result<(SocketTransmit, SocketReceive), OpenError> {
-    descriptors::raise_limit(plan.sessions, plan.sessions)?;
-    let sockets: Vec<_> = (0..plan.sessions)
-        .map(|session| connect(plan, session))
+    descriptors::raise_limit(plan.spread.sessions, plan.spread.sessions)?;
+    let addresses: Vec<_> = match plan.sources {
+        Some(range) => range.iter().map(Some).collect(),
+        None => vec![None],
+    };
+    let sockets: Vec<_> = (0..plan.spread.sessions)
+        .map(|session| {
+            let (address, port) = plan.spread.place(session);
+            let source = addresses.get(address).copied().flatten();
+            connect(plan, source, port)
+        })
         .collect::<Result<_, _>>()?;
     let first = sockets.first().ok_or_else(|| {
         system("open sockets")(io::Error::new(ErrorKind::InvalidInput, "no sessions"))
@@ -148,6 +176,14 @@ impl SocketTransmit {
     /// Address and port of the first session.
     pub fn source(&self) -> SocketAddr {
         self.source
+    }
+
+    /// Address and port of every session, as far as the kernel tells.
+    pub fn sources(&self) -> Vec<SocketAddr> {
+        let sockets = self.sockets.iter();
+        sockets
+            .filter_map(|socket| socket.local_addr().ok())
+            .collect()
     }
 
     /// Octets of receive buffer that each socket was granted.
@@ -200,10 +236,10 @@ fn is_news(error: &io::Error) -> bool {
     )
 }
 
-/// A socket of session `session`, ready for use.
-fn connect(plan: &SocketPlan, session: usize) -> Result<Socket, OpenError> {
+/// A socket of the `place`-th session on `source`, ready for use.
+fn connect(plan: &SocketPlan, source: Option<IpAddr>, place: usize) -> Result<Socket, OpenError> {
     let target = plan.target;
-    if let Some(source_address) = plan.source
+    if let Some(source_address) = source
         && source_address.is_ipv4() != target.is_ipv4()
     {
         return Err(OpenError::Family {
@@ -225,14 +261,28 @@ fn connect(plan: &SocketPlan, session: usize) -> Result<Socket, OpenError> {
     socket
         .set_nonblocking(true)
         .map_err(system("make a socket non-blocking"))?;
-    set_ttl(&socket, target).map_err(system("set the TTL"))?;
+    set_header(&socket, target, plan.header).map_err(system("set the IP header"))?;
     watch(&socket, target).map_err(system("ask for receive timestamps"))?;
     grow_receive_buffer(&socket);
-    bind(&socket, plan, session)?;
+    if let Some(device) = &plan.device {
+        socket
+            .bind_device(Some(device.as_bytes()))
+            .map_err(|error| match error.raw_os_error() {
+                Some(errno) if errno == Errno::ENODEV as i32 => {
+                    OpenError::NoInterface(device.clone())
+                }
+                _ => system("bind to the interface")(error),
+            })?;
+    }
+    bind(&socket, plan, source, place)?;
     socket
         .connect(&target.into())
         .map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => OpenError::Forbidden(target),
+            // `connect` chooses the port of a socket without one (connect(2)).
+            ErrorKind::WouldBlock => OpenError::NoPort {
+                sessions: plan.spread.sessions,
+            },
             _ => OpenError::Unreachable {
                 target,
                 source: error,
@@ -241,15 +291,39 @@ fn connect(plan: &SocketPlan, session: usize) -> Result<Socket, OpenError> {
     Ok(socket)
 }
 
-fn set_ttl(socket: &Socket, target: SocketAddr) -> io::Result<()> {
+/// TTL, DSCP, ECN and DF of what is sent.
+fn set_header(socket: &Socket, target: SocketAddr, header: HeaderConfig) -> io::Result<()> {
+    let HeaderConfig {
+        tos,
+        ttl,
+        dont_fragment,
+    } = header;
+    // PROBE sets DF and takes no notice of what the kernel knows of the path, as a measurement must;
+    // DONT leaves DF out and fragments here what does not fit.
     if target.is_ipv4() {
-        socket.set_ttl_v4(TTL)
+        socket.set_ttl_v4(ttl.into())?;
+        socket.set_tos_v4(tos.into())?;
+        let discovery = if dont_fragment {
+            Ipv4PathMtuDiscovery::PROBE
+        } else {
+            Ipv4PathMtuDiscovery::DONT
+        };
+        set_ip_mtu_discover(socket, discovery)?;
     } else {
-        socket.set_unicast_hops_v6(TTL)
+        socket.set_unicast_hops_v6(ttl.into())?;
+        socket.set_tclass_v6(tos.into())?;
+        let discovery = if dont_fragment {
+            Ipv6PathMtuDiscovery::PROBE
+        } else {
+            Ipv6PathMtuDiscovery::DONT
+        };
+        set_ipv6_mtu_discover(socket, discovery)?;
     }
+    Ok(())
 }
 
-/// Asks for what comes along with replies: T4, ICMP errors, and the count of dropped ones.
+/// Asks for what comes along with replies: T4, TTL, DSCP and ECN, ICMP errors, and the count of
+/// dropped ones.
 fn watch(socket: &Socket, target: SocketAddr) -> nix::Result<()> {
     // Not SO_TIMESTAMPNS: for a datagram that the kernel did not stamp, that one reports the time
     // of the system call, and nothing tells the two apart. This one reports nothing then.
@@ -258,8 +332,12 @@ fn watch(socket: &Socket, target: SocketAddr) -> nix::Result<()> {
     setsockopt(socket, sockopt::Timestamping, &software)?;
     setsockopt(socket, sockopt::RxqOvfl, &1)?;
     if target.is_ipv4() {
+        setsockopt(socket, sockopt::Ipv4RecvTtl, &true)?;
+        setsockopt(socket, sockopt::IpRecvTos, &true)?;
         setsockopt(socket, sockopt::Ipv4RecvErr, &true)
     } else {
+        setsockopt(socket, sockopt::Ipv6RecvHopLimit, &true)?;
+        setsockopt(socket, sockopt::Ipv6RecvTClass, &true)?;
         setsockopt(socket, sockopt::Ipv6RecvErr, &true)
     }
 }
@@ -272,13 +350,18 @@ fn grow_receive_buffer(socket: &Socket) {
     }
 }
 
-fn bind(socket: &Socket, plan: &SocketPlan, session: usize) -> Result<(), OpenError> {
+fn bind(
+    socket: &Socket,
+    plan: &SocketPlan,
+    source: Option<IpAddr>,
+    place: usize,
+) -> Result<(), OpenError> {
     let any = match plan.target {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     let port = match plan.source_port {
-        Some(first) => u16::try_from(usize::from(first) + session).map_err(|_| {
+        Some(first) => u16::try_from(usize::from(first) + place).map_err(|_| {
             system("choose a source port")(io::Error::new(
                 ErrorKind::InvalidInput,
                 "the ports are used up",
@@ -286,10 +369,15 @@ fn bind(socket: &Socket, plan: &SocketPlan, session: usize) -> Result<(), OpenEr
         })?,
         None => 0,
     };
-    if plan.source.is_none() && port == 0 {
+    if source.is_none() && port == 0 {
         return Ok(());
     }
-    bind_to(socket, plan.source.unwrap_or(any), port, plan.target)
+    bind_to(socket, source.unwrap_or(any), port, plan.target).map_err(|error| match error {
+        OpenError::PortInUse(0) => OpenError::NoPort {
+            sessions: plan.spread.sessions,
+        },
+        other => other,
+    })
 }
 
 /// Binds a socket to a source address and port, which may be unspecified and 0.

@@ -10,23 +10,29 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clock::{Clock, SystemClock};
+use sender::args;
 use sender::config::Config;
 use sender::control::Control;
 use sender::error::Error;
 use sender::outcome::Outcome;
+use sender::warning::Warning;
 use wire::error_estimate::ErrorEstimate;
 use wire::time::{NtpTimestamp, PtpTimestamp, Tai};
-use wire::twamp::{ReplyFields, Request, reply_len, write_reply, write_transmit};
+use wire::twamp::{ReplyFields, Request, reply_len, write_reply, write_ssid, write_transmit};
 
 /// What becomes of the reply to one probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is sent.
     Reply,
-    /// It is not sent.
+    /// It is not sent, though the probe is counted.
     Drop,
+    /// There is none: the probe does not reach the reflector.
+    LoseProbe,
     /// It is sent this many times.
     Copies(u32),
+    /// The probe reaches the reflector twice, and each copy is answered.
+    DoubleProbe,
     /// It is sent right after the reply to probe `until` of the same session.
     HoldUntil { until: u32 },
     /// It is sent once this much time has passed since T1.
@@ -44,6 +50,9 @@ pub enum Fate {
 pub enum Style {
     /// As TWAMP Light in NTP format, with these Error Estimate bits.
     Ntp(u16),
+    /// As a stateful STAMP reflector that knows RFC 8972: in NTP format, with sequence numbers of its
+    /// own for each source, and with the sender's identifier.
+    Stateful,
     /// In PTPv2 format, 37 s ahead of UTC.
     Ptp,
     /// T2 and T3 zero.
@@ -54,13 +63,14 @@ pub enum Style {
     Echo,
 }
 
-/// Sequence numbers of the probes received, by source port, in order of arrival.
-pub type Seen = BTreeMap<u16, Vec<u32>>;
+/// Sequence numbers of the probes received, by source, in order of arrival.
+pub type Seen = BTreeMap<SocketAddr, Vec<u32>>;
 
 pub struct Reflector {
     pub address: SocketAddr,
     stop: Arc<AtomicBool>,
     seen: Arc<Mutex<Seen>>,
+    last: Arc<Mutex<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -79,11 +89,14 @@ impl Reflector {
         let address = socket.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Seen::new()));
+        let last = Arc::new(Mutex::new(Vec::new()));
         let mut worker = Worker {
             socket,
             style,
             held: Vec::new(),
+            numbers: BTreeMap::new(),
             seen: Arc::clone(&seen),
+            last: Arc::clone(&last),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -95,12 +108,18 @@ impl Reflector {
             address,
             stop,
             seen,
+            last,
             thread: Some(thread),
         }
     }
 
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// The octets of the last probe received.
+    pub fn last_probe(&self) -> Vec<u8> {
+        self.last.lock().unwrap().clone()
     }
 
     /// Number of probes received.
@@ -137,7 +156,10 @@ struct Worker {
     socket: UdpSocket,
     style: Style,
     held: Vec<Held>,
+    /// The next number of a stateful reflector, by source.
+    numbers: BTreeMap<SocketAddr, u32>,
     seen: Arc<Mutex<Seen>>,
+    last: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Worker {
@@ -158,10 +180,7 @@ impl Worker {
         fate: &impl Fn(u32) -> Fate,
     ) {
         let request = Request::parse(&buffer[..len]).unwrap();
-        assert!(
-            request.padding().iter().all(|&octet| octet == 0),
-            "padding is zero"
-        );
+        buffer[..len].clone_into(&mut self.last.lock().unwrap());
         let sequence = request.sequence();
         let now = SystemClock.utc();
         let t1 = NtpTimestamp::from_bytes(request.timestamp())
@@ -170,14 +189,26 @@ impl Worker {
         self.seen
             .lock()
             .unwrap()
-            .entry(from.port())
+            .entry(from)
             .or_default()
             .push(sequence);
-        let payload = self.reply(buffer, len, sequence);
         let fate = fate(sequence);
+        if fate == Fate::LoseProbe {
+            return;
+        }
+        let mut payload = self.reply(buffer, len, sequence, from);
         match fate {
+            Fate::DoubleProbe => {
+                self.send(&payload, from);
+                // The copy is the same but for what the reflector writes.
+                if self.style == Style::Stateful {
+                    let number = self.next_number(from);
+                    payload[..4].copy_from_slice(&number.to_be_bytes());
+                }
+                self.send(&payload, from);
+            }
             Fate::Reply => self.send(&payload, from),
-            Fate::Drop => {}
+            Fate::Drop | Fate::LoseProbe => {}
             Fate::Copies(copies) => (0..copies).for_each(|_| self.send(&payload, from)),
             Fate::HoldUntil { until } => {
                 self.held.push(Held {
@@ -219,20 +250,41 @@ impl Worker {
         }
     }
 
-    fn reply(&self, buffer: &mut [u8], len: usize, sequence: u32) -> Vec<u8> {
+    fn next_number(&mut self, source: SocketAddr) -> u32 {
+        let next = self.numbers.entry(source).or_default();
+        let number = *next;
+        *next += 1;
+        number
+    }
+
+    fn reply(
+        &mut self,
+        buffer: &mut [u8],
+        len: usize,
+        sequence: u32,
+        source: SocketAddr,
+    ) -> Vec<u8> {
         if self.style == Style::Echo {
             return buffer[..len].to_vec();
         }
         let reply = &mut buffer[..reply_len(len)];
         let t2 = self.stamp(0);
         let fields = ReplyFields {
-            sequence,
+            sequence: match self.style {
+                Style::Stateful => self.next_number(source),
+                _ => sequence,
+            },
             receive_timestamp: t2,
             sender_ttl: 255,
         };
+        let ssid = [reply[14], reply[15]];
         write_reply(reply, len, &fields).unwrap();
+        if self.style == Style::Stateful {
+            write_ssid(reply, u16::from_be_bytes(ssid)).unwrap();
+        }
         let (t3, error) = match self.style {
             Style::Ntp(bits) => (self.stamp(0), bits),
+            Style::Stateful => (self.stamp(0), 0x0001),
             Style::Ptp => (self.stamp(0), 0x4001),
             Style::Backwards => (self.stamp(-1_000_000_000), 0x0001),
             Style::NoStamps | Style::Echo => (t2, 0x0001),
@@ -258,7 +310,7 @@ impl Worker {
 
 /// A run from the look-up to the results.
 pub fn run(config: &Config, control: &Control) -> Result<Outcome, Error> {
-    sender::run::run(config, &sender::run::resolve(config)?, control)
+    sender::run::run(config, &sender::run::resolve(config)?, control, None)
 }
 
 /// Whether there is an IPv6 loopback; says so if not.
@@ -268,4 +320,31 @@ pub fn has_ipv6() -> bool {
         testbed::privilege::skip("this host has no IPv6 loopback");
     }
     ipv6
+}
+
+/// The configuration of a run to `address`.
+pub fn config(address: SocketAddr, options: &str) -> Config {
+    let line = format!("sender {address} {options}");
+    Config::try_from(args::parse(line.split_whitespace()).unwrap()).unwrap()
+}
+
+/// A run to `address` with these options.
+pub fn measure(address: SocketAddr, options: &str) -> Outcome {
+    run(&config(address, options), &Control::default()).unwrap()
+}
+
+/// The codes of a run's warnings.
+pub fn codes(outcome: &Outcome) -> Vec<&'static str> {
+    // A busy machine may skip or miss send times in any run.
+    outcome
+        .warnings
+        .iter()
+        .map(Warning::code)
+        .filter(|code| !["skipped", "cpu_saturated", "send_error"].contains(code))
+        .collect()
+}
+
+/// An address whose port was free a moment ago.
+pub fn closed_port(bind: &str) -> SocketAddr {
+    UdpSocket::bind(bind).unwrap().local_addr().unwrap()
 }

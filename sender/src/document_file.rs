@@ -1,4 +1,4 @@
-//! The place for the JSON document: opened before the run, so that a wrong path costs no time, and
+//! The place for a document, JSON or HTML: opened before the run, so that a wrong path costs no time, and
 //! filled after it.
 
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 /// Where a document will be written.
 #[derive(Debug)]
-pub enum JsonFile {
+pub enum DocumentFile {
     /// A regular file. The document is written beside it and takes its place when it is whole, so
     /// that a run that fails leaves the last result.
     Replaced {
@@ -24,7 +24,7 @@ pub enum JsonFile {
     Direct(File),
 }
 
-impl JsonFile {
+impl DocumentFile {
     /// Makes sure that `path` can be written.
     ///
     /// # Errors
@@ -55,6 +55,8 @@ impl JsonFile {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
+        // What is wrong with the folder itself, in the system's words.
+        fs::metadata(folder)?;
         let mut prefix = OsString::from(".");
         prefix.push(name);
         prefix.push(".");
@@ -98,10 +100,10 @@ mod tests {
     fn a_run_that_fails_leaves_nothing_and_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("result.json");
-        drop(JsonFile::open(&path).unwrap());
+        drop(DocumentFile::open(&path).unwrap());
         assert_eq!(names(folder.path()), [""; 0]);
         fs::write(&path, "older").unwrap();
-        drop(JsonFile::open(&path).unwrap());
+        drop(DocumentFile::open(&path).unwrap());
         assert_eq!(names(folder.path()), ["result.json"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "older");
     }
@@ -115,7 +117,7 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let mut reader = File::open(&path).unwrap();
-        JsonFile::open(&link).unwrap().write("new").unwrap();
+        DocumentFile::open(&link).unwrap().write("new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -132,16 +134,21 @@ mod tests {
     #[test]
     fn a_path_that_cannot_be_written_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let refusal = |path: &Path| JsonFile::open(path).unwrap_err().kind();
+        let refusal = |path: &Path| DocumentFile::open(path).unwrap_err().kind();
         assert_eq!(refusal(folder.path()), io::ErrorKind::IsADirectory);
         let missing = folder.path().join("no/such/folder.json");
         assert_eq!(refusal(&missing), io::ErrorKind::NotFound);
+        let system = DocumentFile::open(&missing).unwrap_err();
+        assert!(
+            system.raw_os_error().is_some(),
+            "in the system's words: {system}"
+        );
         assert_eq!(refusal(Path::new("")), io::ErrorKind::IsADirectory);
     }
 
     #[test]
     fn a_device_is_written_and_not_replaced() {
-        JsonFile::open(Path::new("/dev/null"))
+        DocumentFile::open(Path::new("/dev/null"))
             .unwrap()
             .write("{}")
             .unwrap();

@@ -1,0 +1,147 @@
+//! Source addresses and ports of the sessions.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// `--source-range`: consecutive addresses of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceRange {
+    first: IpAddr,
+    count: u32,
+}
+
+impl SourceRange {
+    /// Most addresses of a range.
+    pub const MAX: u32 = 65_536;
+
+    /// A range of one address.
+    pub fn one(address: IpAddr) -> Self {
+        Self {
+            first: address,
+            count: 1,
+        }
+    }
+
+    /// The first address.
+    pub fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// Number of addresses.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Never: a range has one address at least.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Its addresses in order.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        let first = self.first;
+        (0..self.count).map(move |step| match first {
+            IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits().saturating_add(step))),
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(
+                v6.to_bits().saturating_add(step.into()),
+            )),
+        })
+    }
+}
+
+impl FromStr for SourceRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || "write it as two addresses, like 192.0.2.10-192.0.2.19".to_owned();
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let first: IpAddr = first.parse().map_err(|_| refused())?;
+        let last: IpAddr = last.parse().map_err(|_| refused())?;
+        let distance = match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                last.to_bits().checked_sub(first.to_bits()).map(u128::from)
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => last.to_bits().checked_sub(first.to_bits()),
+            _ => return Err("both addresses must be of the same family".to_owned()),
+        };
+        let distance = distance.ok_or_else(|| "the last address is before the first".to_owned())?;
+        match u32::try_from(distance) {
+            Ok(distance) if distance < Self::MAX => Ok(Self {
+                first,
+                count: distance + 1,
+            }),
+            _ => Err(format!("a range has {} addresses at most", Self::MAX)),
+        }
+    }
+}
+
+/// How sessions are spread over source addresses and ports: the first ones take the first address,
+/// with consecutive ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    /// Number of sessions.
+    pub sessions: usize,
+    /// Number of addresses.
+    pub addresses: usize,
+}
+
+impl Spread {
+    /// Ports needed on each address.
+    pub fn ports(&self) -> usize {
+        self.sessions.div_ceil(self.addresses.max(1)).max(1)
+    }
+
+    /// Place of the address and of the port of a session, each from 0.
+    pub fn place(&self, session: usize) -> (usize, usize) {
+        let ports = self.ports();
+        (session / ports, session % ports)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_counts_its_addresses() {
+        let range: SourceRange = "192.0.2.254-192.0.3.1".parse().unwrap();
+        let list: Vec<_> = range.iter().map(|address| address.to_string()).collect();
+        assert_eq!(
+            list,
+            ["192.0.2.254", "192.0.2.255", "192.0.3.0", "192.0.3.1"]
+        );
+        let range: SourceRange = "2001:db8::ffff-2001:db8::1:0".parse().unwrap();
+        assert_eq!(range.len(), 2);
+        assert_eq!(range.iter().last().unwrap().to_string(), "2001:db8::1:0");
+        assert_eq!("::1".parse::<SourceRange>().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn refuses_what_is_no_range() {
+        for (text, named) in [
+            ("", "two addresses"),
+            ("192.0.2.1-x", "two addresses"),
+            ("192.0.2.2-192.0.2.1", "before the first"),
+            ("192.0.2.2-2001:db8::1", "same family"),
+            ("10.0.0.0-10.1.0.0", "65536 addresses"),
+            ("2001:db8::-2001:db9::", "65536 addresses"),
+        ] {
+            let error = text.parse::<SourceRange>().unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sessions_fill_address_after_address() {
+        let spread = Spread {
+            sessions: 7,
+            addresses: 3,
+        };
+        assert_eq!(spread.ports(), 3);
+        let places: Vec<_> = (0..7).map(|session| spread.place(session)).collect();
+        assert_eq!(
+            places,
+            [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
+        );
+    }
+}

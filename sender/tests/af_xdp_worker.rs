@@ -1,0 +1,545 @@
+//! The `AF_XDP` worker on rings in memory, against a network that does to chosen probes what a
+//! network may do.
+
+#![cfg(test)]
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use clock::{Clock, Discipline, SystemClock};
+use ebpf::{RxMeta, StampSource};
+use sender::af_xdp::exchange::{Exchange, Owner, exchanges};
+use sender::af_xdp::outbox::{Endpoints, Outbox, OutboxParts, StampClock};
+use sender::af_xdp::worker::{Done, Drops, Worker};
+use sender::control::Control;
+use sender::flight::{self, Departures};
+use sender::frame::{FrameSpec, FrameWriter};
+use sender::matching::Matcher;
+use sender::measure::interval::Interval;
+use sender::measure::{Measurement, Reception, T4Source, Terms};
+use sender::own_clock::OwnClock;
+use sender::pacer::{Pacer, SystemTimer, Timer};
+use sender::probe::{Padding, Probe, ProbeSpec};
+use sender::recorder::{Recorder, Wanted};
+use sender::schedule::{Limit, Pace, Schedule, Share, Times};
+use sender::stamp::StampFormat;
+use sender::transport::Datagram;
+use sender::transport::sources::Sources;
+use sender::waiting::Site;
+use wire::error_estimate::ErrorEstimate;
+use wire::frame::{ChecksumPlan, Layout, Packet, UdpChecksum, turn_around, verify_udp};
+use wire::time::{Nanos, NtpTimestamp};
+use wire::twamp::{ReplyFields, Request, write_reply, write_transmit};
+use xsk::testing::{Doorbell, KernelSide, pair};
+use xsk::{Kernel, Queue, RingSizes, Umem, UmemConfig, Wake};
+
+const SIZE: usize = 44;
+const RINGS: RingSizes = RingSizes {
+    rx: 256,
+    tx: 64,
+    fill: 256,
+    completion: 64,
+};
+
+const PROBE: ProbeSpec = ProbeSpec {
+    size: SIZE,
+    padding: Padding::Zero,
+    ssid: None,
+};
+
+/// How much earlier than the run begins the kernel says that packets left.
+const STAMPED_EARLIER: Nanos = Nanos::from_nanos(1_000_000_000);
+
+/// What becomes of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Answer,
+    Lose,
+    Twice,
+    Corrupt,
+    NoMetadata,
+    /// Answered, but the reply comes to the queue of another worker.
+    Elsewhere,
+}
+
+/// The in-memory kernel has no counters.
+struct Bell(Doorbell);
+
+impl Kernel for Bell {
+    fn wake_tx(&self) -> std::io::Result<Wake> {
+        self.0.wake_tx()
+    }
+
+    fn wake_rx(&self) -> std::io::Result<Wake> {
+        self.0.wake_rx()
+    }
+}
+
+impl Drops for Bell {
+    fn dropped(&self) -> u64 {
+        0
+    }
+}
+
+/// A run to be played.
+struct Scene {
+    sessions: usize,
+    limit: Limit,
+    times: Times,
+    stamps: Option<StampClock>,
+    /// Of how many workers this is the first.
+    workers: usize,
+    /// The kernel takes nothing out of the transmit ring.
+    stuck: bool,
+}
+
+/// What a run brought home.
+struct Played {
+    done: Done,
+    recorder: Recorder,
+    /// It had to be told to end.
+    stopped: bool,
+    /// How long the worker wanted to sleep, each time.
+    pauses: Vec<Duration>,
+}
+
+/// Notes for how long it is asked to sleep.
+struct Noted<'a> {
+    timer: SystemTimer,
+    pauses: &'a Mutex<Vec<Duration>>,
+}
+
+impl Timer for Noted<'_> {
+    fn elapsed(&self) -> Duration {
+        self.timer.elapsed()
+    }
+
+    fn sleep(&mut self, pause: Duration) {
+        self.pauses.lock().unwrap().push(pause);
+        self.timer.sleep(pause);
+    }
+
+    fn relax(&mut self) {
+        self.timer.relax();
+    }
+}
+
+impl Scene {
+    fn new(sessions: usize, packets: u64) -> Self {
+        Self {
+            sessions,
+            limit: Limit::packets(packets),
+            times: Times::Max,
+            stamps: None,
+            workers: 1,
+            stuck: false,
+        }
+    }
+
+    fn sources(&self) -> Sources {
+        Sources::new(["192.0.2.9".parse().unwrap()], 20_000, self.sessions).unwrap()
+    }
+
+    fn outbox(
+        &self,
+        endpoints: Endpoints,
+        departures: Departures,
+        exchange: &Exchange,
+        queue: &mut Queue,
+    ) -> Outbox {
+        let target: SocketAddr = "192.0.2.1:862".parse().unwrap();
+        let writer = FrameWriter::new(&FrameSpec {
+            source_mac: [2, 0, 0, 0, 0, 9],
+            destination_mac: [2, 0, 0, 0, 0, 1],
+            tags: Vec::new(),
+            source: self.sources().addresses()[0],
+            target,
+            ttl: 255,
+            tos: 0,
+            dont_fragment: true,
+            payload: Probe::new(&PROBE).octets().to_vec(),
+        })
+        .unwrap();
+        let parts = OutboxParts {
+            writer,
+            endpoints,
+            ssid: None,
+            format: StampFormat::Ntp,
+            departures,
+            stamps: self.stamps,
+        };
+        Outbox::new(parts, exchange, queue, 64)
+    }
+
+    /// Runs the worker in this thread and the network, which asks `fate` of each probe, in another.
+    fn play(&self, fate: impl Fn(usize, u32) -> Fate + Sync) -> Done {
+        self.play_recorded(fate).done
+    }
+
+    fn play_recorded(&self, fate: impl Fn(usize, u32) -> Fate + Sync) -> Played {
+        let umem = Umem::allocate(&UmemConfig {
+            frames: 1024,
+            tx_metadata: self.stamps.is_some(),
+            ..UmemConfig::default()
+        })
+        .unwrap();
+        let (mut queue, mut kernel) = pair(umem, RINGS, u32::MAX - 100);
+        if self.stamps.is_some() {
+            let earlier = SystemClock.tai() - STAMPED_EARLIER;
+            kernel.stamp_from(u64::try_from(earlier.nanos()).unwrap());
+        }
+        let bell = Bell(kernel.doorbell());
+        let sources = self.sources();
+        let probe = PROBE;
+        let mut ends = exchanges(self.workers, self.workers).into_iter();
+        let exchange: Exchange = ends.next().unwrap();
+        let other = ends.next();
+        let endpoints = Endpoints::new(&sources, &exchange);
+        let (departures, departed) = flight::open(4096).unwrap();
+        let terms = Terms {
+            sessions: endpoints.sessions(),
+            histograms: 1,
+            timeout: Nanos::from_nanos(200_000_000),
+            ttl: 255,
+            numbering: exchange.numbering(),
+        };
+        let outbox = self.outbox(endpoints, departures, &exchange, &mut queue);
+        let control = Control::default();
+        let mut recorder = Recorder::new(Wanted {
+            intervals: Some(Duration::from_secs(3600)),
+            overview: None,
+        });
+        recorder.begin(SystemClock.utc(), 1);
+        let recorder = Mutex::new(recorder);
+        let pauses = Mutex::default();
+        let unfinished = AtomicUsize::new(1);
+        let share = Share::WHOLE;
+        let worker = Worker {
+            queue,
+            kernel: bell,
+            schedule: Schedule::new(
+                share.times(self.times, NonZeroU32::MIN),
+                NonZeroU32::MIN,
+                self.limit,
+            ),
+            pacer: Pacer::new(
+                Noted {
+                    timer: SystemTimer::start(),
+                    pauses: &pauses,
+                },
+                true,
+            ),
+            clock: OwnClock::new(SystemClock, Discipline::read, StampFormat::Ntp, false),
+            outbox,
+            tx_batch: 8,
+            matcher: Matcher {
+                format: StampFormat::Ntp,
+                probe: Probe::new(&probe),
+                reports_tos: false,
+                numbering: exchange.numbering(),
+            },
+            measurement: Measurement::new(terms, departed).unwrap(),
+            exchange,
+            sources: Arc::new(sources),
+            icmp: None,
+            site: Site {
+                worker: 0,
+                control: &control,
+                recorder: Some(&recorder),
+            },
+            timeout: Duration::from_millis(200),
+            unfinished: Some(&unfinished),
+            others: &unfinished,
+        };
+        let over = AtomicBool::new(false);
+        let kernel = Mutex::new((kernel, other));
+        let done = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut network = kernel.lock().unwrap();
+                let (kernel, other) = &mut *network;
+                let patience = Instant::now() + testbed::DEFAULT_TIMEOUT;
+                while !over.load(Ordering::Relaxed) {
+                    if Instant::now() >= patience {
+                        control.stop_waiting();
+                    }
+                    if self.stuck || !carry(kernel, other.as_ref(), &fate) {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let done = worker.run().unwrap();
+            over.store(true, Ordering::Relaxed);
+            done
+        });
+        Played {
+            done,
+            recorder: recorder.into_inner().unwrap(),
+            stopped: control.sending_stopped(),
+            pauses: pauses.into_inner().unwrap(),
+        }
+    }
+}
+
+/// Takes what was transmitted and delivers the answers; false when there was nothing.
+fn carry(
+    network: &mut KernelSide,
+    other: Option<&Exchange>,
+    fate: &impl Fn(usize, u32) -> Fate,
+) -> bool {
+    let frames = network.transmitted_at_most(16);
+    for frame in &frames {
+        let layout = Layout::parse(frame).unwrap();
+        assert_eq!(verify_udp(frame, &layout), UdpChecksum::Valid);
+        let packet = Packet::new(frame, &layout).unwrap();
+        let session = usize::from(packet.source_port() - 20_000);
+        let request = Request::parse(packet.payload()).unwrap();
+        let mut reply = answer(frame, &layout, request.sequence());
+        let mut meta = RxMeta {
+            arrival_ns: u64::try_from(SystemClock.tai().nanos()).unwrap(),
+            rule: u32::try_from(session).unwrap(),
+            l3: layout.l3,
+            l4: layout.l4,
+            payload: layout.payload,
+            payload_len: layout.payload_len,
+            stamp_source: StampSource::KERNEL_TAI,
+            vlan_tags: 0,
+        }
+        .to_bytes()
+        .to_vec();
+        let copies = match fate(session, request.sequence()) {
+            Fate::Answer => 1,
+            Fate::Lose => 0,
+            Fate::Twice => 2,
+            Fate::Corrupt => {
+                let last = reply.len() - 1;
+                reply[last] ^= 1;
+                1
+            }
+            Fate::NoMetadata => {
+                meta.fill(0);
+                1
+            }
+            Fate::Elsewhere => {
+                let reply = Datagram {
+                    session,
+                    head: &reply[usize::from(layout.payload)..],
+                    len: SIZE,
+                    reception: Reception {
+                        t4: SystemClock.utc(),
+                        source: T4Source::Xdp,
+                    },
+                    ttl: None,
+                    tos: None,
+                };
+                while other.unwrap().hand_over(&reply) != Owner::Other {
+                    std::thread::yield_now();
+                }
+                0
+            }
+        };
+        for _ in 0..copies {
+            while !network.deliver(&reply, &meta) {
+                std::thread::yield_now();
+            }
+        }
+    }
+    !frames.is_empty()
+}
+
+/// The reply of a stateless reflector.
+fn answer(frame: &[u8], layout: &Layout, sequence: u32) -> Vec<u8> {
+    let mut reply = frame.to_vec();
+    let plan = ChecksumPlan::plan(&reply, layout, UdpChecksum::Partial).unwrap();
+    turn_around(&mut reply, layout, 0);
+    let payload = &mut reply[usize::from(layout.payload)..];
+    let stamp = NtpTimestamp::from_utc(SystemClock.utc()).to_bytes();
+    let fields = ReplyFields {
+        sequence,
+        receive_timestamp: stamp,
+        sender_ttl: 255,
+    };
+    write_reply(payload, SIZE, &fields).unwrap();
+    write_transmit(payload, stamp, ErrorEstimate::from_bits(1)).unwrap();
+    plan.seal(&mut reply, layout);
+    reply
+}
+
+/// Every chunk is with the kernel, which receives into it, or at home.
+fn assert_conserved(done: &Done) {
+    let census = done.queue.audit().unwrap();
+    assert!(census.is_conserved(), "{census:?}");
+    assert_eq!(done.queue.rejected().total(), 0);
+}
+
+#[test]
+fn every_probe_is_sent_and_measured_once() {
+    for sessions in [1, 7, 1000] {
+        let done = Scene::new(sessions, 5_000).play(|_, _| Fate::Answer);
+        assert_conserved(&done);
+        let counts = done.finished.totals.counts;
+        assert_eq!(
+            (counts.sent, counts.received, counts.invalid),
+            (5_000, 5_000, 0)
+        );
+        assert_eq!((counts.duplicates, counts.reordered), (0, 0));
+        assert_eq!(done.finished.totals.peer.t4_xdp, 5_000);
+        let sent = &done.finished.sent;
+        assert_eq!(sent.len(), sessions);
+        assert!(sent.iter().max().unwrap() - sent.iter().min().unwrap() <= 1);
+        assert_eq!(done.sent.send_error.count(), 5_000);
+    }
+}
+
+#[test]
+fn what_happens_to_a_probe_is_what_is_counted() {
+    let fate = |session: usize, number: u32| match (session, number % 10) {
+        (0, 3) => Fate::Lose,
+        (1, 4) => Fate::Twice,
+        (2, 5) => Fate::Corrupt,
+        (3, 6) => Fate::NoMetadata,
+        _ => Fate::Answer,
+    };
+    let done = Scene::new(4, 4_000).play(fate);
+    assert_conserved(&done);
+    let counts = done.finished.totals.counts;
+    assert_eq!(counts.sent, 4_000);
+    assert_eq!(counts.lost(), 200, "100 lost, 100 corrupt");
+    assert_eq!((counts.duplicates, counts.replicated), (100, 100));
+    assert_eq!((done.trouble.dropped_here, done.unreadable), (100, 0));
+    let peer = done.finished.totals.peer;
+    assert_eq!(peer.t4_user_space, 100, "those without metadata");
+    assert_eq!(peer.t4_xdp, 3_700);
+    let lost: Vec<_> = done
+        .finished
+        .sessions
+        .iter()
+        .zip(&done.finished.sent)
+        .map(|(session, sent)| sent - session.counts().received)
+        .collect();
+    assert_eq!(lost, [100, 0, 100, 0]);
+}
+
+#[test]
+fn probes_leave_at_their_times_and_never_early() {
+    let pace = Pace::from_rate(2_000.0).unwrap();
+    let scene = Scene {
+        times: Times::periodic(pace),
+        ..Scene::new(2, 200)
+    };
+    let done = scene.play(|_, _| Fate::Answer);
+    assert_conserved(&done);
+    assert_eq!(done.finished.totals.counts.received, 200);
+    assert_eq!(done.sent.probes, 200);
+    assert!(done.sent.last.unwrap() >= pace.due(199));
+}
+
+#[test]
+fn stamps_of_another_clock_correct_nothing() {
+    let scene = Scene {
+        stamps: Some(StampClock::Kernel),
+        ..Scene::new(3, 600)
+    };
+    let done = scene.play(|_, _| Fate::Answer);
+    assert_conserved(&done);
+    assert_eq!(done.finished.totals.counts.received, 600);
+    // These say that packets left a second before they were stamped.
+    assert_eq!((done.stamps.kernel, done.stamps.unusable), (0, 600));
+    let forward = done.finished.totals.forward.summary().unwrap();
+    assert!(forward.min.nanos() >= 0, "{forward:?}");
+}
+
+#[test]
+fn a_network_that_takes_nothing_ends_a_run_all_the_same() {
+    let done = Scene::new(1, 10).play(|_, _| Fate::Lose);
+    assert_conserved(&done);
+    assert_eq!(done.finished.totals.counts.lost(), 10);
+}
+
+#[test]
+fn replies_that_others_hand_over_are_recorded_like_ours() {
+    let scene = Scene {
+        times: Times::periodic(Pace::from_rate(2_000.0).unwrap()),
+        workers: 2,
+        ..Scene::new(4, 200)
+    };
+    let Played {
+        done,
+        mut recorder,
+        stopped,
+        ..
+    } = scene.play_recorded(|_, number| match number % 2 {
+        0 => Fate::Answer,
+        _ => Fate::Elsewhere,
+    });
+    assert!(!stopped);
+    assert_eq!(done.finished.totals.counts.received, 200);
+    let intervals = recorder.last_intervals(SystemClock.utc());
+    let sums = |figure: fn(&Interval) -> u64| intervals.iter().map(figure).sum::<u64>();
+    assert_eq!((sums(|i| i.sent), sums(|i| i.received)), (200, 200));
+}
+
+#[test]
+fn a_run_ends_with_its_time_though_the_kernel_takes_nothing() {
+    let times = Times::periodic(Pace::from_rate(10_000.0).unwrap());
+    let scene = Scene {
+        limit: Limit::duration(&times, Duration::from_millis(100)),
+        times,
+        stuck: true,
+        ..Scene::new(1, 0)
+    };
+    let Played { done, stopped, .. } = scene.play_recorded(|_, _| Fate::Answer);
+    assert!(!stopped, "it had to be told to end");
+    assert_eq!(done.sent.probes, 64, "as many as there are frames");
+    assert!(done.sent.skipped > 900, "{}", done.sent.skipped);
+}
+
+#[test]
+fn where_the_driver_leaves_no_room_for_stamps_replies_do_not_wait_for_the_next_probe() {
+    let scene = Scene {
+        times: Times::periodic(Pace::from_rate(20.0).unwrap()),
+        ..Scene::new(1, 6)
+    };
+    let longest_pause = |fate| {
+        let Played { done, pauses, .. } = scene.play_recorded(|_, _| fate);
+        assert_eq!(done.finished.totals.counts.received, 6);
+        pauses.into_iter().max()
+    };
+    assert!(longest_pause(Fate::Answer) > Some(Duration::from_millis(1)));
+    assert!(longest_pause(Fate::NoMetadata) < Some(Duration::from_millis(1)));
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_refused_and_not_stamped_to_wait_in_the_ring() {
+    const BATCH: [Duration; 8] = [Duration::ZERO; 8];
+    const ENETDOWN: i32 = 100;
+    let umem = Umem::allocate(&UmemConfig::default()).unwrap();
+    let (mut queue, mut kernel) = pair(umem, RINGS, 0);
+    kernel.ask_for_wakeups(true, false);
+    let bell = kernel.doorbell();
+    let scene = Scene::new(1, 0);
+    let exchange = exchanges(1, 1).remove(0);
+    let endpoints = Endpoints::new(&scene.sources(), &exchange);
+    let (departures, _departed) = flight::open(4096).unwrap();
+    let mut outbox = scene.outbox(endpoints, departures, &exchange, &mut queue);
+    let mut clock = OwnClock::new(SystemClock, Discipline::read, StampFormat::Ntp, false);
+    clock.refresh(Duration::ZERO);
+    let send = |outbox: &mut Outbox, queue: &mut Queue| {
+        outbox.send(queue, &bell, &clock, &BATCH, || Duration::ZERO);
+        (outbox.sent.probes, outbox.sent.held, outbox.sent.refused)
+    };
+
+    bell.answer_error(ENETDOWN);
+    assert_eq!(send(&mut outbox, &mut queue), (8, 8, 0), "already stamped");
+    assert_eq!(send(&mut outbox, &mut queue), (8, 8, 8));
+    assert_eq!(queue.tx_pending(), 8, "no more are stamped and kept");
+    assert_eq!(
+        outbox.sent.refusal.as_ref().unwrap().kind(),
+        std::io::ErrorKind::NetworkDown
+    );
+    bell.answer_done();
+    assert_eq!(send(&mut outbox, &mut queue), (16, 8, 8));
+    assert_eq!(kernel.transmitted_at_most(64).len(), 16);
+}
