@@ -1,15 +1,18 @@
 //! Benchmarks over veth: both sides in one run, with the machine's state beside the figures.
 
 mod cost;
+mod figures;
+mod flood;
 mod load;
 mod machine;
 mod procfs;
+mod sender_rate;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures the reflector over a veth pair in network namespaces of its own. Needs root.
+/// Measures reflector and sender over a veth pair in network namespaces of its own. Needs root.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, max_term_width = 100)]
 struct Args {
@@ -22,11 +25,15 @@ enum Scenario {
     /// What a reflected packet costs: memory, the reflector's processor time, and the whole machine's
     /// busy time beside the same load dropped by XDP.
     Cost(cost::Options),
+    /// How fast the sender sends and measures over `AF_XDP` and over sockets, beside the fastest that
+    /// a plain socket goes, and how exact its send times are.
+    SenderRate(sender_rate::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().scenario {
         Scenario::Cost(options) => cost::run(&options),
+        Scenario::SenderRate(options) => sender_rate::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -53,6 +53,20 @@ pub fn resident_kib(pid: u32) -> io::Result<u64> {
     number.parse().map_err(io::Error::other)
 }
 
+/// Packets that an interface of this thread's network namespace has received since it was made
+/// (`/proc/net/dev`). On veth with an XDP program that is what the program saw.
+pub fn packets_received(interface: &str) -> io::Result<u64> {
+    /// Counted after the name: octets come first.
+    const PACKETS: usize = 1;
+    let table = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let counts = table
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'))
+        .ok_or_else(garbled)?;
+    let count = counts.split_whitespace().nth(PACKETS).ok_or_else(garbled)?;
+    count.parse().map_err(io::Error::other)
+}
+
 fn duration(ticks: u64) -> io::Result<Duration> {
     const NANOS_PER_SECOND: u64 = 1_000_000_000;
     let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok());
