@@ -44,8 +44,6 @@ pub enum PacketEvent {
     Duplicate,
     /// No reply within the timeout.
     Lost,
-    /// A reply that is damaged: it names the packet and does not agree with it.
-    Corrupt,
 }
 
 /// A row of [`PacketCsv`]; the fields are the columns.
