@@ -10,7 +10,6 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
@@ -111,15 +110,7 @@ fn new_veth() -> Result<Veth, testbed::Error> {
 
 fn against_reflector(options: &Options) -> Result<Reflected, Box<dyn Error>> {
     let veth = new_veth()?;
-    let mut command = Command::new(testbed::binary("reflector")?);
-    command.args([
-        "--interface",
-        veth.reflector.interface,
-        "--poll",
-        &options.poll,
-    ]);
-    let mut reflector = veth.reflector.namespace.spawn(&mut command)?;
-    reflector.wait_for_line("ready: ", DEFAULT_TIMEOUT)?;
+    let mut reflector = veth.reflector.start_reflector(&["--poll", &options.poll])?;
 
     let before = process_time(reflector.id())?;
     let load = offer(options, &veth)?;

@@ -111,23 +111,7 @@ fn simulate(packets: &mut PacketCsv<impl std::io::Write>) -> Result<Run, Box<dyn
         let outage = (372.0..376.0).contains(&second);
         let share = if session == 5 { 0.0015 } else { 0.000_04 };
         let path = path(&mut random, second);
-        let mut row = PacketRow {
-            event: PacketEvent::Lost,
-            session,
-            sequence: number / SESSIONS,
-            reflector_sequence: None,
-            t1,
-            intended_send: Some(t1),
-            t2: None,
-            t3: None,
-            t4: None,
-            round_trip: None,
-            forward: None,
-            backward: None,
-            residence: None,
-            ttl: None,
-            tos: None,
-        };
+        let mut row = PacketRow::lost(session, number / SESSIONS, t1, Some(t1));
         if outage || random.even() < share {
             run.lost += 1;
             run.per_session[index].1 += 1;

@@ -268,23 +268,8 @@ fn reply_row(reply: &ReplyRecord) -> PacketRow {
 }
 
 fn lost_row(closed: &ClosedRecord) -> PacketRow {
-    PacketRow {
-        event: PacketEvent::Lost,
-        session: u32::try_from(closed.session).unwrap_or(u32::MAX),
-        sequence: closed.sequence,
-        reflector_sequence: None,
-        t1: closed.t1,
-        intended_send: closed.intended,
-        t2: None,
-        t3: None,
-        t4: None,
-        round_trip: None,
-        forward: None,
-        backward: None,
-        residence: None,
-        ttl: None,
-        tos: None,
-    }
+    let session = u32::try_from(closed.session).unwrap_or(u32::MAX);
+    PacketRow::lost(session, closed.sequence, closed.t1, closed.intended)
 }
 
 #[cfg(test)]

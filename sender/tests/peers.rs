@@ -15,30 +15,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbed::{DEFAULT_TIMEOUT, Need, Process, Signal, Veth, VethConfig, skip_unless};
+use testbed::{DEFAULT_TIMEOUT, Need, Signal, Veth, VethConfig, skip_unless};
 
 const BOTH: [&str; 2] = ["socket", "af-xdp"];
-
-/// Starts a Session-Reflector at its end of the pair and waits for the line that says it answers.
-fn start(veth: &Veth, command: &mut Command, ready: &str) -> Process {
-    let reflector = veth.reflector.namespace.spawn(command).unwrap();
-    reflector.wait_for_line(ready, DEFAULT_TIMEOUT).unwrap();
-    reflector
-}
-
-fn our_reflector(veth: &Veth, options: &[&str]) -> Process {
-    let mut command = Command::new(testbed::binary("reflector").unwrap());
-    command.args(["--interface", veth.reflector.interface]);
-    start(veth, command.args(options), "ready: ")
-}
-
-/// On one of the reflector's addresses.
-fn stamp_suite(veth: &Veth, address: &str, options: &[&str]) -> Process {
-    let mut command = Command::new(testbed::peer("stamp-suite").unwrap());
-    command.args(["--is-reflector", "--local-addr", address]);
-    command.args(["--local-port", "862"]);
-    start(veth, command.args(options), "listening")
-}
 
 /// Both addresses of the reflector: as the reflector and as the sender are told.
 fn addresses(veth: &Veth) -> [(String, String); 2] {
@@ -104,7 +83,7 @@ fn no_losses() -> Value {
 fn our_reflector_is_measured_with_af_xdp_at_both_ends() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     let veth = Veth::new().unwrap();
-    let mut reflector = our_reflector(&veth, &[]);
+    let mut reflector = veth.reflector.start_reflector(&[]).unwrap();
     let common = ["--count", "200", "--rate", "2000"];
     let mut runs = 0;
     for (_, target) in addresses(&veth) {
@@ -147,7 +126,7 @@ fn many_queues_and_sessions_are_measured_with_af_xdp_at_both_ends() {
         ..VethConfig::default()
     };
     let veth = Veth::with(&config).unwrap();
-    let _reflector = our_reflector(&veth, &["--queues", "3"]);
+    let _reflector = veth.reflector.start_reflector(&["--queues", "3"]).unwrap();
     for (_, target) in addresses(&veth) {
         let options = "--sessions 300 --count 3000 --rate 5000 --queues 2 --per-session";
         let options: Vec<_> = options.split(' ').collect();
@@ -174,7 +153,7 @@ fn stamp_suite_is_measured_in_all_sizes() {
     );
     let veth = Veth::new().unwrap();
     for (address, target) in addresses(&veth) {
-        let _reflector = stamp_suite(&veth, &address, &[]);
+        let _reflector = veth.reflector.start_stamp_suite(&address, &[]).unwrap();
         for transport in BOTH {
             for size in ["14", "44", "100", "1400"] {
                 let options = ["--count", "100", "--rate", "1000", "--size", size];
@@ -197,7 +176,10 @@ fn stamp_suite_that_counts_tells_losses_by_direction() {
     );
     let veth = Veth::new().unwrap();
     for (address, target) in addresses(&veth) {
-        let _reflector = stamp_suite(&veth, &address, &["--stateful-reflector"]);
+        let _reflector = veth
+            .reflector
+            .start_stamp_suite(&address, &["--stateful-reflector"])
+            .unwrap();
         for transport in BOTH {
             let options = "--count 200 --rate 1000 --sessions 4 --stateful";
             let options: Vec<_> = options.split(' ').collect();
@@ -220,7 +202,7 @@ fn stamp_suite_answers_our_stamp_packets_with_their_identifiers() {
     let veth = Veth::new().unwrap();
     for (address, target) in addresses(&veth) {
         for mode in [&[][..], &["--stateful-reflector"]] {
-            let _reflector = stamp_suite(&veth, &address, mode);
+            let _reflector = veth.reflector.start_stamp_suite(&address, mode).unwrap();
             for transport in BOTH {
                 let options = "--stamp --ssid 862 --sessions 3 --count 150 --rate 1000";
                 let mut options: Vec<_> = options.split(' ').collect();
@@ -250,7 +232,10 @@ fn stamp_suite_in_ptp_format_is_understood() {
     );
     let veth = Veth::new().unwrap();
     let (address, target) = &addresses(&veth)[0];
-    let _reflector = stamp_suite(&veth, address, &["--clock-source", "PTP"]);
+    let _reflector = veth
+        .reflector
+        .start_stamp_suite(address, &["--clock-source", "PTP"])
+        .unwrap();
     for transport in BOTH {
         for format in ["ntp", "ptp"] {
             let options = ["--count", "100", "--rate", "1000", "--format", format];

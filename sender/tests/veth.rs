@@ -9,20 +9,8 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use testbed::{DEFAULT_TIMEOUT, Need, Process, Signal, Veth, VethConfig, skip_unless};
-
-/// Starts a Session-Reflector at its end of the pair and waits for the line that says it answers.
-fn start(veth: &Veth, command: &mut Command, ready: &str) -> Process {
-    let reflector = veth.reflector.namespace.spawn(command).unwrap();
-    reflector.wait_for_line(ready, DEFAULT_TIMEOUT).unwrap();
-    reflector
-}
-
-fn our_reflector(veth: &Veth, options: &[&str]) -> Process {
-    let mut command = Command::new(testbed::binary("reflector").unwrap());
-    command.args(["--interface", veth.reflector.interface]);
-    start(veth, command.args(options), "ready: ")
-}
+use testbed::peers::reflected_by_queue;
+use testbed::{DEFAULT_TIMEOUT, Need, Signal, Veth, VethConfig, skip_unless};
 
 /// Runs the sender to its successful end and returns its report.
 fn measure(veth: &Veth, target: &str, options: &[&str]) -> Value {
@@ -58,7 +46,7 @@ fn assert_clean(report: &Value, count: u64) {
 fn measures_our_reflector_over_both_ip_versions() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     let veth = Veth::new().unwrap();
-    let _reflector = our_reflector(&veth, &[]);
+    let _reflector = veth.reflector.start_reflector(&[]).unwrap();
     for target in [
         veth.reflector.ipv4.to_string(),
         format!("[{}]:862", veth.reflector.ipv6),
@@ -84,7 +72,7 @@ fn measures_our_reflector_over_both_ip_versions() {
 fn every_kind_of_packet_is_measured_by_our_reflector() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     let veth = Veth::new().unwrap();
-    let _reflector = our_reflector(&veth, &[]);
+    let _reflector = veth.reflector.start_reflector(&[]).unwrap();
     let target = veth.reflector.ipv4.to_string();
     let common = ["--count", "100", "--rate", "1000"];
     for options in [
@@ -127,7 +115,7 @@ fn sessions_spread_over_the_queues_of_our_reflector() {
         ..VethConfig::default()
     })
     .unwrap();
-    let mut reflector = our_reflector(&veth, &["--queues", "4"]);
+    let mut reflector = veth.reflector.start_reflector(&["--queues", "4"]).unwrap();
     let target = veth.reflector.ipv4.to_string();
     let options = ["--sessions", "64", "--count", "6400", "--rate", "10000"];
     assert_clean(&measure(&veth, &target, &options), 6400);
@@ -135,12 +123,7 @@ fn sessions_spread_over_the_queues_of_our_reflector() {
     reflector.signal(Signal::SIGTERM).unwrap();
     reflector.wait_exit(DEFAULT_TIMEOUT).unwrap();
     let summary = reflector.stdout();
-    let reflected: Vec<u64> = summary
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|words| words.len() == 4 && words[0].parse::<u32>().is_ok())
-        .map(|words| words[2].parse().unwrap())
-        .collect();
+    let reflected = reflected_by_queue(&summary);
     assert_eq!(reflected.len(), 4, "{summary}");
     assert!(reflected.iter().all(|&count| count > 0), "{summary}");
     assert_eq!(reflected.iter().sum::<u64>(), 6400, "{summary}");
@@ -160,10 +143,7 @@ fn measures_stamp_suite() {
             format!("[{}]", veth.reflector.ipv6),
         ),
     ] {
-        let mut command = Command::new(testbed::peer("stamp-suite").unwrap());
-        command.args(["--is-reflector", "--local-addr", &address]);
-        command.args(["--local-port", "862"]);
-        let _reflector = start(&veth, &mut command, "listening");
+        let _reflector = veth.reflector.start_stamp_suite(&address, &[]).unwrap();
         for size in ["14", "44", "100", "3000"] {
             let options = ["--count", "100", "--rate", "1000", "--size", size];
             assert_clean(&measure(&veth, &target, &options), 100);

@@ -52,6 +52,7 @@ mod error;
 pub mod frames;
 pub mod netns;
 pub mod pcap;
+pub mod peers;
 pub mod privilege;
 pub mod process;
 pub mod raw;

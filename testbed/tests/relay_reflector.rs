@@ -8,23 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 
+use testbed::peers::reflected_by_queue;
 use testbed::relay::TestPacket;
 use testbed::{
-    DEFAULT_TIMEOUT, Direction, Fate, Need, Process, Relay, RelayConfig, VethConfig, skip_unless,
+    DEFAULT_TIMEOUT, Direction, Fate, Need, Relay, RelayConfig, VethConfig, skip_unless,
 };
 
 use Direction::{Backward, Forward};
-
-fn our_reflector(relay: &Relay, options: &[&str]) -> Process {
-    let end = &relay.veth.reflector;
-    let mut command = Command::new(testbed::binary("reflector").unwrap());
-    command.args(["--interface", end.interface]).args(options);
-    let reflector = end.namespace.spawn(&mut command).unwrap();
-    reflector.wait_for_line("ready: ", DEFAULT_TIMEOUT).unwrap();
-    reflector
-}
 
 fn impaired(packet: &TestPacket) -> Fate {
     match (packet.direction, packet.sequence) {
@@ -100,7 +91,11 @@ fn what_happens_to_packets_of_our_reflector_is_what_the_log_tells() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     for mode in ["native", "generic"] {
         let relay = Relay::new(impaired).unwrap();
-        let _reflector = our_reflector(&relay, &["--xdp-mode", mode]);
+        let _reflector = relay
+            .veth
+            .reflector
+            .start_reflector(&["--xdp-mode", mode])
+            .unwrap();
         for v6 in [false, true] {
             let (socket, to) = socket(&relay, v6);
             let before = relay.log().sequences(Backward).len();
@@ -132,7 +127,11 @@ fn flows_spread_over_the_queues_behind_the_relay() {
         ..RelayConfig::default()
     };
     let relay = Relay::with(&config, impaired).unwrap();
-    let mut reflector = our_reflector(&relay, &["--queues", "4"]);
+    let mut reflector = relay
+        .veth
+        .reflector
+        .start_reflector(&["--queues", "4"])
+        .unwrap();
     let sockets: Vec<_> = (0..32).map(|_| socket(&relay, false)).collect();
     for (socket, to) in &sockets {
         let replies = exchange(socket, *to);
@@ -151,12 +150,7 @@ fn flows_spread_over_the_queues_behind_the_relay() {
     reflector.signal(testbed::Signal::SIGTERM).unwrap();
     reflector.wait_exit(DEFAULT_TIMEOUT).unwrap();
     let summary = reflector.stdout();
-    let reflected: Vec<u32> = summary
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|words| words.len() == 4 && words[0].parse::<u32>().is_ok())
-        .map(|words| words[2].parse().unwrap())
-        .collect();
+    let reflected = reflected_by_queue(&summary);
     assert_eq!(reflected.len(), 4, "{summary}");
     assert!(reflected.iter().all(|&count| count > 0), "{summary}");
 }

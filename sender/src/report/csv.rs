@@ -90,6 +90,30 @@ pub struct PacketRow {
     pub tos: Option<u8>,
 }
 
+impl PacketRow {
+    /// The row of a probe that nothing came back for.
+    #[must_use]
+    pub const fn lost(session: u32, sequence: u32, t1: Utc, intended_send: Option<Utc>) -> Self {
+        Self {
+            event: PacketEvent::Lost,
+            session,
+            sequence,
+            reflector_sequence: None,
+            t1,
+            intended_send,
+            t2: None,
+            t3: None,
+            t4: None,
+            round_trip: None,
+            forward: None,
+            backward: None,
+            residence: None,
+            ttl: None,
+            tos: None,
+        }
+    }
+}
+
 /// A row of [`IntervalCsv`].
 #[derive(Debug, Serialize)]
 struct IntervalRow {
