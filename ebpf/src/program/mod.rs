@@ -6,8 +6,9 @@ mod sender;
 mod steering;
 
 pub use drop::DropProgram;
-pub use reflector::ReflectorProgram;
-pub use sender::SenderProgram;
+pub use reflector::{Reflector, ReflectorProgram};
+pub use sender::{Sender, SenderProgram};
+pub use steering::{Role, SteeringProgram};
 
 /// An object file, aligned as its 64-bit ELF header wants it.
 #[repr(C, align(8))]

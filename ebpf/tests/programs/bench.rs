@@ -1,12 +1,10 @@
 //! One program, loaded and run over frames without an interface: a test run arrives on the loopback
 //! interface of the namespace, queue 0.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
-use ebpf::{
-    Interface, LoadError, MapError, ReflectorProgram, RxMeta, SenderProgram, Verdict, VerdictCounts,
-};
-use libbpf_rs::{ProgramInput, ProgramOutput};
+use ebpf::{Interface, Role, RxMeta, SteeringProgram, Verdict};
+use libbpf_rs::ProgramInput;
 use testbed::frames::{CUSTOMER_TAG, SERVICE_TAG};
 use testbed::{Namespace, UdpFrame};
 use xsk::{BindMode, Socket, SocketConfig, Umem, UmemConfig};
@@ -22,48 +20,9 @@ pub const FRAME_LIMIT: u16 = 1700;
 const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
 
-/// What the programs have in common.
-pub trait Program {
-    fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), MapError>;
-    fn set_interface(&self, ifindex: u32, interface: Interface) -> Result<(), MapError>;
-    fn verdicts(&self) -> Result<VerdictCounts, MapError>;
-    fn test_run<'data>(
-        &self,
-        input: ProgramInput<'data>,
-    ) -> Result<ProgramOutput<'data>, LoadError>;
-}
-
-macro_rules! program {
-    ($program:ty) => {
-        impl Program for $program {
-            fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
-                self.set_socket(queue, socket)
-            }
-
-            fn set_interface(&self, ifindex: u32, interface: Interface) -> Result<(), MapError> {
-                self.set_interface(ifindex, interface)
-            }
-
-            fn verdicts(&self) -> Result<VerdictCounts, MapError> {
-                self.verdicts()
-            }
-
-            fn test_run<'data>(
-                &self,
-                input: ProgramInput<'data>,
-            ) -> Result<ProgramOutput<'data>, LoadError> {
-                self.test_run(input)
-            }
-        }
-    };
-}
-
-program!(ReflectorProgram);
-program!(SenderProgram);
-
 /// A program that knows the loopback interface, and a socket on its queue 0 if asked for.
-pub struct Bench<P> {
-    pub program: P,
+pub struct Bench<R: Role> {
+    pub program: SteeringProgram<R>,
     _socket: Option<(Socket, xsk::Queue)>,
 }
 
@@ -76,8 +35,8 @@ struct Outcome {
     frame: Vec<u8>,
 }
 
-impl<P: Program> Bench<P> {
-    pub fn new(program: P, with_socket: bool) -> Self {
+impl<R: Role> Bench<R> {
+    pub fn new(program: SteeringProgram<R>, with_socket: bool) -> Self {
         program
             .set_interface(
                 LOOPBACK,

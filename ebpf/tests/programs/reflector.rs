@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 use clock::{Clock, SystemClock};
-use ebpf::{ListenerKey, ReflectorProgram, Rule, RxMeta, StampSource, Verdict};
+use ebpf::{ListenerKey, Reflector, ReflectorProgram, Rule, RxMeta, StampSource, Verdict};
 use libbpf_rs::ProgramInput;
 use testbed::frames::{CUSTOMER_TAG, SERVICE_TAG};
 use testbed::{Need, UdpFrame, skip_unless};
@@ -16,7 +16,7 @@ const PORT: u16 = 862;
 const RULE: u32 = 7;
 
 /// The program with listeners on [`V4`] and [`V6`], and a socket on queue 0 if asked for.
-fn bench(with_socket: bool) -> Bench<ReflectorProgram> {
+fn bench(with_socket: bool) -> Bench<Reflector> {
     let bench = Bench::new(ReflectorProgram::load(1, true).unwrap(), with_socket);
     for address in [IpAddr::V4(V4), IpAddr::V6(V6)] {
         bench

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use clock::{Clock, SystemClock};
-use ebpf::{SenderProgram, SessionKey, SessionRange, StampSource, Verdict};
+use ebpf::{Sender, SenderProgram, SessionKey, SessionRange, StampSource, Verdict};
 use libbpf_rs::ProgramInput;
 use testbed::frames::{CUSTOMER_TAG, SERVICE_TAG};
 use testbed::{Need, UdpFrame, skip_unless};
@@ -30,7 +30,7 @@ const V6_RANGE: SessionRange = SessionRange {
 };
 
 /// The program with both ranges, and a socket on queue 0 if asked for.
-fn bench(with_socket: bool) -> Bench<SenderProgram> {
+fn bench(with_socket: bool) -> Bench<Sender> {
     let bench = Bench::new(SenderProgram::load(1, true).unwrap(), with_socket);
     bench.program.add_sessions(&key_v4(), V4_RANGE).unwrap();
     bench.program.add_sessions(&key_v6(), V6_RANGE).unwrap();
