@@ -98,6 +98,10 @@ fn a_neighbour_that_does_not_answer_is_named() {
         words,
     );
     fails(&veth, "10.86.2.9", &["--transport", "auto"], FAILURE, words);
+    // To a socket the kernel says so after three unanswered ARP requests, a second apart.
+    let words = "no reply from 10.86.2.9:862: the network reports host unreachable (ICMP)";
+    let four_seconds = ["--count", "20", "--rate", "5", "--json", "/dev/null"];
+    fails(&veth, "10.86.2.9", &four_seconds, FAILURE, words);
 }
 
 #[test]
@@ -227,9 +231,12 @@ fn what_does_not_fit_into_a_frame_is_refused() {
         words,
     );
     let options = ["--size", "1473", "--df", "--count", "3", "--rate", "100"];
-    fails(&veth, &target, &options, FAILURE, "Message too long");
-    let words = "takes 1500";
     let v6 = veth.reflector.ipv6.to_string();
+    for target in [&target, &v6] {
+        fails(&veth, target, &options, FAILURE, "Message too long");
+        fails(&veth, target, &options, FAILURE, "lower --size");
+    }
+    let words = "takes 1500";
     fails(
         &veth,
         &v6,

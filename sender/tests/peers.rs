@@ -1,5 +1,5 @@
-//! The sender against reflectors of flesh and blood, over both transports: our own with AF_XDP at
-//! both ends, stamp-suite in its modes, and a plain UDP echo.
+//! The sender against reflectors of flesh and blood, over both transports: our own, stamp-suite in
+//! its modes, and a plain UDP echo.
 //!
 //! ```text
 //!   reflector, stamp-suite or echo │ veth-r ◄──► veth-s │ sender
@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testbed::peers::reflected_by_queue;
 use testbed::{DEFAULT_TIMEOUT, Need, Signal, Veth, VethConfig, skip_unless};
 
 const BOTH: [&str; 2] = ["socket", "af-xdp"];
@@ -80,32 +81,39 @@ fn no_losses() -> Value {
 }
 
 #[test]
-fn our_reflector_is_measured_with_af_xdp_at_both_ends() {
+fn our_reflector_is_measured_in_every_kind_of_packet() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     let veth = Veth::new().unwrap();
     let mut reflector = veth.reflector.start_reflector(&[]).unwrap();
     let common = ["--count", "200", "--rate", "2000"];
     let mut runs = 0;
     for (_, target) in addresses(&veth) {
-        for options in [
-            &["--size", "14"][..],
-            &["--size", "44"],
-            &["--size", "1452"],
-            &["--format", "ptp"],
-            &["--stamp", "--sessions", "3"],
-            &["--padding", "random", "--size", "500", "--df"],
-            &["--dscp", "ef", "--ecn", "ect0", "--ttl", "9"],
-            &["--schedule", "poisson", "--burst", "4"],
-            &["--tx-batch", "8", "--sessions", "50"],
-        ] {
-            let options = [&common[..], options].concat();
-            let report = measure(&veth, &target, "af-xdp", &options);
-            assert_clean(&report, 200);
-            assert_stamped(&report, 200);
-            let none = json!([{"value": 0, "replies": 200}]);
-            assert_eq!(report["hops_forward"], none, "{report:#}");
-            assert_eq!(report["hops_backward"], none, "{report:#}");
-            runs += 1;
+        for transport in BOTH {
+            let own = match transport {
+                "af-xdp" => &["--tx-batch", "8", "--sessions", "50"][..],
+                _ => &["--interface", veth.sender.interface],
+            };
+            for options in [
+                own,
+                &["--size", "14"],
+                &["--size", "44"],
+                &["--size", "1452"],
+                &["--format", "ptp"],
+                &["--stamp", "--sessions", "3"],
+                &["--padding", "random", "--size", "500", "--df"],
+                &["--dscp", "ef", "--ecn", "ect0", "--ttl", "9"],
+                &["--schedule", "poisson", "--burst", "4"],
+            ] {
+                let options = [&common[..], options].concat();
+                let report = measure(&veth, &target, transport, &options);
+                assert_clean(&report, 200);
+                assert_stamped(&report, 200);
+                // Neighbours: both TTLs arrive as they left.
+                let none = json!([{"value": 0, "replies": 200}]);
+                assert_eq!(report["hops_forward"], none, "{report:#}");
+                assert_eq!(report["hops_backward"], none, "{report:#}");
+                runs += 1;
+            }
         }
     }
     reflector.signal(Signal::SIGTERM).unwrap();
@@ -144,6 +152,28 @@ fn many_queues_and_sessions_are_measured_with_af_xdp_at_both_ends() {
 }
 
 #[test]
+fn sessions_over_sockets_spread_over_the_queues_of_our_reflector() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    let config = VethConfig {
+        queues: 4,
+        ..VethConfig::default()
+    };
+    let veth = Veth::with(&config).unwrap();
+    let mut reflector = veth.reflector.start_reflector(&["--queues", "4"]).unwrap();
+    let (_, target) = &addresses(&veth)[0];
+    let options = ["--sessions", "64", "--count", "6400", "--rate", "10000"];
+    assert_clean(&measure(&veth, target, "socket", &options), 6400);
+
+    reflector.signal(Signal::SIGTERM).unwrap();
+    reflector.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    let summary = reflector.stdout();
+    let reflected = reflected_by_queue(&summary);
+    assert_eq!(reflected.len(), 4, "{summary}");
+    assert!(reflected.iter().all(|&count| count > 0), "{summary}");
+    assert_eq!(reflected.iter().sum::<u64>(), 6400, "{summary}");
+}
+
+#[test]
 fn stamp_suite_is_measured_in_all_sizes() {
     skip_unless!(
         Need::NetworkNamespace,
@@ -155,7 +185,13 @@ fn stamp_suite_is_measured_in_all_sizes() {
     for (address, target) in addresses(&veth) {
         let _reflector = veth.reflector.start_stamp_suite(&address, &[]).unwrap();
         for transport in BOTH {
-            for size in ["14", "44", "100", "1400"] {
+            // The longest travels in fragments, which are the kernel's.
+            let longest = if transport == "socket" {
+                "3000"
+            } else {
+                "1400"
+            };
+            for size in ["14", "44", "100", longest] {
                 let options = ["--count", "100", "--rate", "1000", "--size", size];
                 let report = measure(&veth, &target, transport, &options);
                 assert_clean(&report, 100);
