@@ -54,6 +54,14 @@ impl fmt::Display for TooShort {
 
 impl core::error::Error for TooShort {}
 
+/// The first `N` octets to write to.
+#[inline]
+fn header_mut<const N: usize>(payload: &mut [u8]) -> Result<&mut [u8; N], TooShort> {
+    let len = payload.len();
+    let header = payload.first_chunk_mut();
+    header.ok_or(TooShort { needed: N, len })
+}
+
 /// Where the fields are (RFC 5357 sections 4.1.2 and 4.2.1, RFC 8762 section 4.3.1).
 mod field {
     use crate::field::Field;

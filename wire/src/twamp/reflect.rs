@@ -3,7 +3,7 @@
 //! T3 should be the departure time, so it comes last and for many packets at once; what can be
 //! written before is.
 
-use super::{REPLY_LEN, REQUEST_LEN, STAMP_LEN, TooShort, field};
+use super::{REPLY_LEN, REQUEST_LEN, STAMP_LEN, TooShort, field, header_mut};
 use crate::error_estimate::ErrorEstimate;
 
 /// What the Session-Reflector adds to a request before the transmit timestamp.
@@ -141,13 +141,7 @@ pub fn write_transmit(
     timestamp: [u8; 8],
     error_estimate: ErrorEstimate,
 ) -> Result<(), TooShort> {
-    let len = payload.len();
-    let Some(header) = payload.first_chunk_mut::<REQUEST_LEN>() else {
-        return Err(TooShort {
-            needed: REQUEST_LEN,
-            len,
-        });
-    };
+    let header = header_mut::<REQUEST_LEN>(payload)?;
     field::TIMESTAMP.write(header, timestamp);
     field::ERROR_ESTIMATE.write_u16(header, error_estimate.to_bits());
     Ok(())

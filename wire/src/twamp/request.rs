@@ -1,6 +1,6 @@
 //! The Session-Sender packet.
 
-use super::{REQUEST_LEN, TooShort, field};
+use super::{REQUEST_LEN, TooShort, field, header_mut};
 use crate::error_estimate::ErrorEstimate;
 
 /// Octets of a packet up to the end of the Session Identifier.
@@ -72,13 +72,7 @@ impl RequestFields {
     /// There is no room for that many octets; nothing is written.
     #[inline]
     pub fn emit(&self, payload: &mut [u8]) -> Result<(), TooShort> {
-        let len = payload.len();
-        let Some(header) = payload.first_chunk_mut::<REQUEST_LEN>() else {
-            return Err(TooShort {
-                needed: REQUEST_LEN,
-                len,
-            });
-        };
+        let header = header_mut::<REQUEST_LEN>(payload)?;
         field::SEQUENCE.write(header, self.sequence.to_be_bytes());
         field::TIMESTAMP.write(header, self.timestamp);
         field::ERROR_ESTIMATE.write_u16(header, self.error_estimate.to_bits());
@@ -93,13 +87,7 @@ impl RequestFields {
 /// `payload` is shorter than [`REQUEST_LEN`]; nothing is written.
 #[inline]
 pub fn write_request_timestamp(payload: &mut [u8], timestamp: [u8; 8]) -> Result<(), TooShort> {
-    let len = payload.len();
-    let Some(header) = payload.first_chunk_mut::<REQUEST_LEN>() else {
-        return Err(TooShort {
-            needed: REQUEST_LEN,
-            len,
-        });
-    };
+    let header = header_mut::<REQUEST_LEN>(payload)?;
     field::TIMESTAMP.write(header, timestamp);
     Ok(())
 }
@@ -110,13 +98,7 @@ pub fn write_request_timestamp(payload: &mut [u8], timestamp: [u8; 8]) -> Result
 /// `payload` ends before octet 16; nothing is written.
 #[inline]
 pub fn write_ssid(payload: &mut [u8], ssid: u16) -> Result<(), TooShort> {
-    let len = payload.len();
-    let Some(header) = payload.first_chunk_mut::<SSID_END>() else {
-        return Err(TooShort {
-            needed: SSID_END,
-            len,
-        });
-    };
+    let header = header_mut::<SSID_END>(payload)?;
     field::SSID.write_u16(header, ssid);
     Ok(())
 }
