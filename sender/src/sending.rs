@@ -49,7 +49,7 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Counts probes that left `elapsed` after the start, `due` when the first of them was.
+    /// Counts probes that left `elapsed` after the start.
     pub fn left(&mut self, probes: u64, elapsed: Duration) {
         if probes > 0 {
             self.first.get_or_insert(elapsed);
@@ -60,9 +60,7 @@ impl Sent {
 
     /// Notes by how much a probe due at `due` is late at `elapsed`.
     pub fn stamped(&mut self, due: Duration, elapsed: Duration) {
-        let late = elapsed.saturating_sub(due).as_nanos();
-        let late = i64::try_from(late).unwrap_or(i64::MAX);
-        self.send_error.record(wire::time::Nanos::from_nanos(late));
+        self.stamped_together(&[due], elapsed);
     }
 
     /// Notes by how much the probes due at `dues` are late at `elapsed`.
