@@ -10,7 +10,8 @@
 
 use std::error::Error;
 use std::f64::consts::TAU;
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufWriter;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -290,8 +291,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     packets.finish()?;
     let page = page(&run).ok_or("nothing was measured")?;
     fs::write(folder.join("report.html"), html::render(&page))?;
-    let mut csv = IntervalCsv::create(&folder.join("intervals.csv"), ORIGIN)?;
-    let mut log = HdrLog::create(&folder.join("rtt.hlog"), ORIGIN, "simulated_report")?;
+    let mut csv = IntervalCsv::new(
+        File::create(folder.join("intervals.csv"))?,
+        "intervals.csv".to_owned(),
+        ORIGIN,
+    );
+    let mut log = HdrLog::new(
+        BufWriter::new(File::create(folder.join("rtt.hlog"))?),
+        "rtt.hlog".to_owned(),
+        ORIGIN,
+        "simulated_report",
+    )?;
     let end = ORIGIN + Nanos::from_nanos(i64::from(PACKETS) * 1_000_000);
     for interval in run.intervals.finish(end) {
         csv.write(&interval)?;

@@ -219,11 +219,6 @@ impl Ramp {
         }
     }
 
-    /// The rates to search.
-    pub fn range(&self) -> &RampRange {
-        &self.range
-    }
-
     /// The rate of the next trial; `None` when the search is over. It stays the same until
     /// [`Ramp::record`] is told of the trial.
     pub fn next_rate(&self) -> Option<Pace> {

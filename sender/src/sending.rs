@@ -250,15 +250,6 @@ impl Turn {
             self.round = self.round.wrapping_add(1);
         }
     }
-
-    /// The turn before.
-    pub fn go_back(&mut self) {
-        if self.session == 0 {
-            self.session = self.sessions;
-            self.round = self.round.wrapping_sub(1);
-        }
-        self.session -= 1;
-    }
 }
 
 #[cfg(test)]

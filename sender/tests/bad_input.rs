@@ -178,6 +178,11 @@ fn a_place_to_send_from_that_is_not_there_is_named() {
         "10.1.1.1 is no address of this host",
     );
     fails(
+        &["--source", "127.0.0.1"],
+        FAILURE,
+        "--source is a loopback address",
+    );
+    fails(
         &["--source", "fd00:862::2"],
         USAGE,
         "not of the same address family",

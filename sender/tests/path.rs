@@ -5,8 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use nix::net::if_::if_nametoindex;
-use sender::path::{Path, PathError, PathRequest, find, is_local};
+use sender::path::{Path, PathError, PathRequest, find};
 use testbed::{End, Need, Veth, VethConfig, skip_unless};
 
 fn ip(text: &str) -> IpAddr {
@@ -17,7 +16,12 @@ fn to(target: &str) -> PathRequest {
     PathRequest {
         // Only the tests of silence wait so long.
         timeout: Duration::from_secs(30),
-        ..PathRequest::to(ip(target))
+        target: ip(target),
+        scope: 0,
+        source: None,
+        interface: None,
+        vrf: None,
+        next_hop_mac: None,
     }
 }
 
@@ -367,24 +371,41 @@ fn what_is_no_way_for_frames_is_said() {
 }
 
 #[test]
-fn knows_what_is_an_address_of_this_host() {
+fn a_source_is_an_address_of_this_host() {
     skip_unless!(Need::NetworkNamespace);
     let veth = Veth::new().unwrap();
     let (near, far) = (link_local(&veth.sender), link_local(&veth.reflector));
     veth.sender.namespace.run(|| {
-        let ifindex = if_nametoindex("veth-s").unwrap();
-        for (address, oif, local) in [
-            (ip("10.86.2.2"), 0, true),
-            (ip("10.86.2.1"), 0, false),
-            (ip("203.0.113.1"), 0, false),
-            (ip("127.0.0.9"), 0, true),
-            (ip("fd00:862::2"), 0, true),
-            (ip("fd00:862::2"), ifindex, true),
-            (ip("fd00:862::1"), 0, false),
-            (near.into(), ifindex, true),
-            (far.into(), ifindex, false),
+        for (source, interface, local) in [
+            (ip("10.86.2.2"), None, true),
+            (ip("10.86.2.1"), None, false),
+            (ip("203.0.113.1"), None, false),
+            (ip("127.0.0.9"), None, true),
+            (ip("::1"), None, true),
+            (ip("fd00:862::2"), None, true),
+            (ip("fd00:862::2"), Some("veth-s"), true),
+            (ip("fd00:862::1"), None, false),
+            (near.into(), Some("veth-s"), true),
+            (far.into(), Some("veth-s"), false),
         ] {
-            assert_eq!(is_local(address, oif).unwrap(), local, "{address} {oif}");
+            let target = if source.is_ipv4() {
+                "10.86.2.1"
+            } else {
+                "fd00:862::1"
+            };
+            let found = find(&PathRequest {
+                source: Some(source),
+                interface: interface.map(str::to_owned),
+                ..to(target)
+            });
+            match found {
+                Ok(path) => assert!(local && path.source == source, "{source} {interface:?}"),
+                Err(PathError::NotLocal(of)) => assert!(!local && of == source, "{source}"),
+                Err(PathError::Loopback { .. }) => {
+                    assert!(local && source.is_loopback(), "{source}");
+                }
+                Err(error) => panic!("{source} {interface:?}: {error}"),
+            }
         }
     });
 }

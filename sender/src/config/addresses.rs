@@ -28,13 +28,12 @@ impl SourceRange {
     }
 
     /// Number of addresses.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a range has one address at least"
+    )]
     pub fn len(&self) -> usize {
         self.count as usize
-    }
-
-    /// Never: a range has one address at least.
-    pub fn is_empty(&self) -> bool {
-        false
     }
 
     /// Its addresses in order.

@@ -114,11 +114,6 @@ impl FrameWriter {
         self.template.octets.len()
     }
 
-    /// Offset of the UDP payload.
-    pub fn payload_offset(&self) -> usize {
-        self.template.l4 + UDP_LEN
-    }
-
     /// Copies the template into a buffer, which is ready for [`FrameWriter::prepare`] then.
     ///
     /// # Errors

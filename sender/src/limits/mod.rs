@@ -91,11 +91,6 @@ impl Limit {
             value,
         })
     }
-
-    /// The figure it is about.
-    pub fn figure(&self) -> Figure {
-        self.figure
-    }
 }
 
 impl Comparison {
@@ -279,7 +274,7 @@ mod tests {
     fn breach(limit: &str, name: &'static str, value: f64) -> Option<String> {
         let limit: Limit = limit.parse().unwrap();
         let breach = limit.check(&Measured(name, value))?;
-        assert_eq!(breach.limit.figure(), limit.figure());
+        assert_eq!(breach.limit.figure, limit.figure);
         Some(breach.to_string())
     }
 

@@ -164,12 +164,6 @@ impl Distribution {
         self.negative.total()
     }
 
-    /// Magnitudes of the samples below zero, in nanoseconds; `None` when there is none. Made for
-    /// each call.
-    pub fn negative(&self) -> Option<Histogram<u64>> {
-        self.negative.histogram()
-    }
-
     /// The samples at or above zero, in nanoseconds; `None` when there is none. Made for each call.
     pub fn positive(&self) -> Option<Histogram<u64>> {
         self.positive.histogram()

@@ -63,7 +63,6 @@ pub struct Cell {
 struct RoundTrip {
     min: i64,
     max: i64,
-    sum: i128,
     /// Negative ones, which only a broken reflector makes, are kept as 0.
     sketch: Histogram<u32>,
 }
@@ -234,13 +233,6 @@ impl Step {
         Some(Nanos::from_nanos(self.round_trip.as_ref()?.max))
     }
 
-    /// Mean round-trip time in nanoseconds.
-    pub fn mean(&self) -> Option<f64> {
-        let round_trip = self.round_trip.as_ref()?;
-        #[expect(clippy::cast_precision_loss, reason = "a mean is reported as a float")]
-        Some(round_trip.sum as f64 / self.received as f64)
-    }
-
     /// A percentile (0 to 100) of the round-trip time, within 1 %.
     pub fn percentile(&self, percent: f64) -> Option<Nanos> {
         let RoundTrip {
@@ -276,7 +268,6 @@ impl RoundTrip {
         Self {
             min: i64::MAX,
             max: i64::MIN,
-            sum: 0,
             sketch: Histogram::new(DIGITS).expect("2 digits is a legal precision"),
         }
     }
@@ -284,7 +275,6 @@ impl RoundTrip {
     fn record(&mut self, nanos: i64) {
         self.min = self.min.min(nanos);
         self.max = self.max.max(nanos);
-        self.sum += i128::from(nanos);
         let value = u64::try_from(nanos).unwrap_or(0);
         if self.sketch.record(value).is_err() {
             self.sketch.saturating_record(value);
@@ -294,7 +284,6 @@ impl RoundTrip {
     fn take_in(&mut self, other: &Self) {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        self.sum += other.sum;
         // Both grow by themselves, so there is room for every bucket of the other.
         if self.sketch.add(&other.sketch).is_err() {
             for bucket in other.sketch.iter_recorded() {
@@ -334,11 +323,10 @@ mod tests {
             panic!("{} steps", overview.steps().len());
         };
         assert_eq!((first.sent(), first.lost(), first.min()), (1, 1, None));
-        assert_eq!((second.sent(), second.mean()), (0, None));
+        assert_eq!((second.sent(), second.max()), (0, None));
         assert_eq!((third.sent(), third.received()), (2, 2));
         assert_eq!(third.min().unwrap().nanos(), -100);
         assert_eq!(third.max().unwrap().nanos(), 300);
-        assert_eq!(third.mean(), Some(100.0));
         assert_eq!(third.percentile(100.0).unwrap().nanos(), 300);
     }
 

@@ -65,6 +65,15 @@ pub enum PathError {
     /// The source address is not of this host.
     #[error("source address {0} is no address of this host; `ip address` lists those that are")]
     NotLocal(IpAddr),
+    /// The source address is of this host alone.
+    #[error(
+        "--source is a loopback address, which nothing leaves this host from; take it out to send to \
+         {target}"
+    )]
+    Loopback {
+        /// The target.
+        target: IpAddr,
+    },
     /// There is no address to send from.
     #[error(
         "no address to send to {target} from; give {interface} one of its family, or use --source"

@@ -74,21 +74,6 @@ pub struct Path {
     pub mtu: u32,
 }
 
-impl PathRequest {
-    /// The way that the kernel prefers, with the default timeout.
-    pub fn to(target: IpAddr) -> Self {
-        Self {
-            target,
-            scope: 0,
-            source: None,
-            interface: None,
-            vrf: None,
-            next_hop_mac: None,
-            timeout: RESOLVE_TIMEOUT,
-        }
-    }
-}
-
 /// Finds the way to a target, in the calling thread's network namespace.
 ///
 /// Blocks for the timeout at most, and only if the kernel does not know the neighbour.
@@ -111,7 +96,15 @@ pub fn find(request: &PathRequest) -> Result<Path, PathError> {
         source: request.source,
         oif,
     };
-    let route = route::look_up(&mut netlink, &query)?;
+    let route = match (route::look_up(&mut netlink, &query), request.source) {
+        // An address of this host can be reached from a loopback address, and is told as such.
+        (Ok(_) | Err(PathError::NoRoute { .. }), Some(source)) if source.is_loopback() => {
+            return Err(PathError::Loopback {
+                target: request.target,
+            });
+        }
+        (route, _) => route?,
+    };
     let link = link::by_index(&mut netlink, route.oif)?;
     let source_mac = usable(&link)?;
     let source = source_of(request, &route, &link)?;
@@ -134,15 +127,6 @@ pub fn find(request: &PathRequest) -> Result<Path, PathError> {
 /// Whether `address` is one of this host, in the routing table that belongs to interface or VRF
 /// device `oif` if that is not 0. Also true for a range that a local route covers
 /// (`ip route add local 10.9.0.0/16 dev lo`).
-///
-/// # Errors
-///
-/// [`PathError::System`]: the kernel cannot be asked.
-pub fn is_local(address: IpAddr, oif: u32) -> Result<bool, PathError> {
-    let mut netlink = Netlink::open().map_err(PathError::system("open a netlink socket"))?;
-    local(&mut netlink, address, oif)
-}
-
 fn local(netlink: &mut Netlink, address: IpAddr, oif: u32) -> Result<bool, PathError> {
     let query = Query {
         target: address,

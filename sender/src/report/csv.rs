@@ -155,18 +155,6 @@ struct IntervalRow {
     ipdv_max_ns: Option<i64>,
 }
 
-impl IntervalCsv<BufWriter<File>> {
-    /// Opens the file. `origin` is that of the intervals.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written.
-    pub fn create(path: &Path, origin: Utc) -> Result<Self, OutputError> {
-        let (file, name) = sink::create(INTERVALS, path)?;
-        Ok(Self::new(file, name, origin))
-    }
-}
-
 impl<W: Write> IntervalCsv<W> {
     /// Writes to `writer`, which errors call `name`.
     pub fn new(writer: W, name: String, origin: Utc) -> Self {
@@ -462,7 +450,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_once_in_one_sentence() {
         let full = Path::new("/dev/full");
-        let mut intervals = IntervalCsv::create(full, ORIGIN).unwrap();
+        let mut intervals =
+            IntervalCsv::new(File::create(full).unwrap(), "/dev/full".to_owned(), ORIGIN);
         let closed = Intervals::new(Duration::from_secs(1), ORIGIN)
             .finish(ORIGIN + Nanos::from_nanos(1_000_000_000));
         let error = intervals.write(&closed[0]).unwrap_err();

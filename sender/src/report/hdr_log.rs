@@ -5,9 +5,7 @@
 //! histograms hold nothing below zero, and one-way delays between clocks that differ can be: such
 //! samples are left out, and a comment before the line says how many.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
@@ -17,7 +15,7 @@ use hdrhistogram::serialization::interval_log::{
 };
 use wire::time::Utc;
 
-use super::sink::{self, OutputError, Sink};
+use super::sink::{OutputError, Sink};
 use crate::measure::distribution::Distribution;
 use crate::measure::interval::Interval;
 
@@ -37,19 +35,6 @@ struct Serializer(V2DeflateSerializer);
 impl std::fmt::Debug for Serializer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Serializer").finish_non_exhaustive()
-    }
-}
-
-impl HdrLog<BufWriter<File>> {
-    /// Opens the file and writes its head. `origin` is that of the intervals, `about` a line that
-    /// says what is measured.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written.
-    pub fn create(path: &Path, origin: Utc, about: &str) -> Result<Self, OutputError> {
-        let (file, name) = sink::create(WHAT, path)?;
-        Self::new(file, name, origin, about)
     }
 }
 
@@ -156,6 +141,8 @@ mod tests {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
     use wire::time::Nanos;
 
+    use std::fs::File;
+
     use super::*;
     use crate::measure::interval::Intervals;
 
@@ -243,7 +230,13 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_once() {
-        let refused = HdrLog::create(Path::new("/dev/full"), ORIGIN, "test").unwrap_err();
+        let refused = HdrLog::new(
+            File::create("/dev/full").unwrap(),
+            "/dev/full".to_owned(),
+            ORIGIN,
+            "test",
+        )
+        .unwrap_err();
         assert_eq!(
             refused.to_string(),
             "cannot write the histogram log to /dev/full: No space left on device (os error 28)"

@@ -61,6 +61,12 @@ pub enum OpenError {
     /// The source address is not of this host.
     #[error("source address {0} is no address of this host; `ip address` lists those that are")]
     NotLocal(IpAddr),
+    /// The source address is of this host alone. IPv4; the kernel takes `::1`, and no reply comes.
+    #[error(
+        "--source is a loopback address, which nothing leaves this host from; take it out to send to \
+         {}", .0.ip()
+    )]
+    Loopback(SocketAddr),
     /// The source port is taken.
     #[error("source port {0} is in use; choose another --source-port")]
     PortInUse(u16),
@@ -283,6 +289,10 @@ fn connect(plan: &SocketPlan, source: Option<IpAddr>, place: usize) -> Result<So
             ErrorKind::WouldBlock => OpenError::NoPort {
                 sessions: plan.spread.sessions,
             },
+            // EINVAL (ip_route_output_key_hash_rcu in net/ipv4/route.c).
+            ErrorKind::InvalidInput if source.is_some_and(|source| source.is_loopback()) => {
+                OpenError::Loopback(target)
+            }
             _ => OpenError::Unreachable {
                 target,
                 source: error,
