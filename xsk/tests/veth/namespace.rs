@@ -12,6 +12,9 @@ pub const QUEUES: u32 = 4;
 pub fn with_veth(test: impl FnOnce() + Send) {
     testbed::skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
     let namespace = Namespace::new().unwrap();
+    // Only the tests' packets: no duplicate address detection, no reports of multicast groups.
+    let setting = "net/ipv6/conf/default/disable_ipv6";
+    namespace.sysctl(setting, "1").unwrap();
     let queues = format!("numrxqueues {QUEUES} numtxqueues {QUEUES}");
     let pair = format!("link add near {queues} type veth peer name far {queues}");
     namespace.ip(&pair).unwrap();
