@@ -142,12 +142,13 @@ impl Trial {
     ///
     /// Whether the sender did its part is judged first: what is lost of a stream that came in fits
     /// and starts may be lost for just that. A hundredth may be missing: a machine that pauses for a
-    /// moment now and then would find no rate at all otherwise.
+    /// moment now and then would find no rate at all otherwise. It does not grow with what the path
+    /// may lose: a rate passes only if it was sent.
     pub fn verdict(&self, loss_limit: f64) -> Verdict {
         let slow = self
             .achieved
             .is_some_and(|achieved| achieved < self.asked * ACHIEVED_MIN);
-        if slow || self.skipped_share() > loss_limit.max(1.0 - ACHIEVED_MIN) {
+        if slow || self.skipped_share() > 1.0 - ACHIEVED_MIN {
             return Verdict::Inconclusive;
         }
         match self.loss() {

@@ -204,7 +204,8 @@ fn a_trial_is_judged_by_the_sender_first() {
         (|trial| trial.achieved = None, 0.0, Verdict::Passed),
         (|trial| trial.skipped = 10, 0.0, Verdict::Passed),
         (|trial| trial.skipped = 11, 0.0, Verdict::Inconclusive),
-        (|trial| trial.skipped = 11, 0.02, Verdict::Passed),
+        (|trial| trial.skipped = 10, 0.02, Verdict::Passed),
+        (|trial| trial.skipped = 11, 0.02, Verdict::Inconclusive),
         (
             |trial| (trial.skipped, trial.received) = (11, 900),
             0.001,
