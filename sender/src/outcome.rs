@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use wire::time::Nanos;
@@ -79,7 +80,8 @@ pub struct Outcome {
     pub clock: SenderClock,
     /// Packets per second asked for; `None` for as fast as it goes.
     pub rate_asked: Option<f64>,
-    /// Packets per second from the first to the last; `None` below two packets.
+    /// Packets per second from the first burst to the last; `None` below two bursts, which are
+    /// packets unless the user asked for more.
     pub rate_achieved: Option<f64>,
     /// From the first packet sent to the last.
     pub duration: Duration,
@@ -219,7 +221,7 @@ impl Outcome {
             directions: directions(&totals, config.peer.stateful),
             clock: sent.clock,
             rate_asked: config.timing.per_second(),
-            rate_achieved: rate(sent.probes, duration),
+            rate_achieved: rate(sent.probes, config.timing.burst, duration),
             duration,
             cut_short: ending.cut_short,
             seed: config.has_chance().then_some(config.timing.seed),
@@ -313,10 +315,13 @@ fn directions(totals: &Totals, known: bool) -> Option<Directions> {
     })
 }
 
-/// Packets per second between the first and the last of `packets`.
+/// Packets per second between the first and the last of `packets`, which left in bursts: those of the
+/// last burst do not count, for the time until the next one is not in `duration`.
 #[expect(clippy::cast_precision_loss, reason = "a rate is reported as a float")]
-fn rate(packets: u64, duration: Duration) -> Option<f64> {
-    (packets > 1 && !duration.is_zero()).then(|| (packets - 1) as f64 / duration.as_secs_f64())
+fn rate(packets: u64, burst: NonZeroU32, duration: Duration) -> Option<f64> {
+    let burst = NonZeroU64::from(burst);
+    let before_last = packets.saturating_sub(1) / burst * burst.get();
+    (before_last > 0 && !duration.is_zero()).then(|| before_last as f64 / duration.as_secs_f64())
 }
 
 /// The likely reason for no reply in time.

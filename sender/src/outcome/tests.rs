@@ -268,7 +268,17 @@ fn sessions_of_all_workers_are_in_order() {
 
 #[test]
 fn the_achieved_rate_is_that_between_first_and_last() {
-    assert_eq!(rate(101, Duration::from_secs(10)), Some(10.0));
-    assert_eq!(rate(1, Duration::ZERO), None);
-    assert_eq!(rate(0, Duration::ZERO), None);
+    let rate = |packets, burst, seconds| {
+        let burst = NonZeroU32::new(burst).unwrap();
+        rate(packets, burst, Duration::from_secs(seconds))
+    };
+    assert_eq!(rate(101, 1, 10), Some(10.0));
+    assert_eq!(rate(1, 1, 0), None);
+    assert_eq!(rate(0, 1, 0), None);
+    // Bursts of 50 every second: at 0, 1 and 2 s, the last of them whole or not.
+    for packets in [101, 120, 150] {
+        assert_eq!(rate(packets, 50, 2), Some(50.0), "{packets}");
+    }
+    assert_eq!(rate(50, 50, 1), None, "one burst has no rate");
+    assert_eq!(rate(51, 50, 1), Some(50.0));
 }
