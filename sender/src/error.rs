@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// What may be out at a time does not fit in memory.
     #[error(
-        "not enough memory for the packets out at a time ({0}); shorten --timeout or lower --rate"
+        "not enough memory for the packets out at a time ({0}); shorten --timeout or lower the rate"
     )]
     Memory(TryReserveError),
     /// Receiving failed.

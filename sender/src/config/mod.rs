@@ -489,7 +489,7 @@ fn window(timing: &Timing, timeout: Duration, sessions: usize) -> Result<usize, 
         _ => refuse(
             "--timeout",
             "is too long for this rate: the packets out at a time would not fit in memory; \
-             shorten it or lower --rate",
+             shorten it or lower the rate",
         ),
     }
 }

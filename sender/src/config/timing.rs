@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::values::{RATE_MAX, Rate};
+use super::values::Rate;
 use super::{ConfigError, DEFAULT_COUNT, DEFAULT_RATE, refuse};
 use crate::args::{ScheduleArg, TimingArgs};
 use crate::ramp::RampRange;
+use crate::schedule::pace::RATE_MAX;
 use crate::schedule::{Limit, Pace, Times, periodic};
 use crate::seed::Seed;
 

@@ -15,32 +15,17 @@ pub enum Rate {
     Max,
 }
 
-/// Fastest rate the schedule is asked for.
-pub const RATE_MAX: f64 = 10_000_000.0;
-
 impl FromStr for Rate {
-    type Err = String;
+    type Err = PaceError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// `max`, or a rate as [`Pace`] reads it.
+    fn from_str(text: &str) -> Result<Self, PaceError> {
         if text == "max" {
             return Ok(Self::Max);
         }
-        packets_per_second(text).map(Self::Fixed)
+        text.parse()
+            .map(|pace: Pace| Self::Fixed(pace.per_second()))
     }
-}
-
-/// Packets per second written like `0.1`, `20k` or `6/min`, within what a schedule can do.
-///
-/// # Errors
-///
-/// It is no such number.
-pub fn packets_per_second(text: &str) -> Result<f64, String> {
-    let pace: Pace = text.parse().map_err(|error: PaceError| error.to_string())?;
-    let rate = pace.per_second();
-    if rate > RATE_MAX {
-        return Err("a rate is 10M packets/s at most".to_owned());
-    }
-    Ok(rate)
 }
 
 /// A share of the packets, like `0.1%` or `0.001`.

@@ -241,6 +241,7 @@ fn refuses_what_is_no_ramp_and_names_the_part() {
         ("0:20k:1k:1s", "FROM: '0'"),
         ("10k:-1:1k:1s", "TO: '-1'"),
         ("10k:20k:0:1s", "STEP: '0'"),
+        ("10k:11M:1M:1s", "TO: a rate is 10M packets/s at most"),
         ("10k:20k:1k:5", "DWELL: '5'"),
         ("10k:20k:1k:0s", "DWELL: '0s'"),
         ("20k:10k:1k:1s", "TO is below FROM"),

@@ -14,13 +14,22 @@ pub struct Pace {
     nanos: u64,
 }
 
+/// Fastest rate that can be asked for, in packets per second.
+pub const RATE_MAX: f64 = 10_000_000.0;
+
 /// Why a text is no rate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{0}' is no rate: write packets per second above zero, like 50, 10k, 1.5M or 0.1, or a unit \
-     like 1/min"
-)]
-pub struct PaceError(String);
+pub enum PaceError {
+    /// It is no number above zero.
+    #[error(
+        "'{0}' is no rate: write packets per second above zero, like 50, 10k, 1.5M or 0.1, or a unit \
+         like 1/min"
+    )]
+    Text(String),
+    /// It is above [`RATE_MAX`].
+    #[error("a rate is 10M packets/s at most")]
+    TooFast,
+}
 
 impl Pace {
     /// Resolution of a rate: millionths of a packet per second.
@@ -122,7 +131,7 @@ impl FromStr for Pace {
     type Err = PaceError;
 
     /// Packets per second as a decimal number, with k, M or G for thousands, millions or billions,
-    /// and per `/s`, `/min` or `/h`.
+    /// and per `/s`, `/min` or `/h`; [`RATE_MAX`] at most.
     fn from_str(text: &str) -> Result<Self, PaceError> {
         const SCALES: [(char, f64); 3] = [('k', 1e3), ('M', 1e6), ('G', 1e9)];
         const UNITS: [(&str, f64); 3] = [("/s", 1.0), ("/min", 60.0), ("/h", 3600.0)];
@@ -134,11 +143,15 @@ impl FromStr for Pace {
             .into_iter()
             .find_map(|(prefix, scale)| Some((amount.strip_suffix(prefix)?, scale)));
         let (digits, scale) = scaled.unwrap_or((amount, 1.0));
-        digits
+        let pace = digits
             .parse()
             .ok()
             .and_then(|number: f64| Self::from_rate(number * scale / seconds))
-            .ok_or_else(|| PaceError(text.to_owned()))
+            .ok_or_else(|| PaceError::Text(text.to_owned()))?;
+        if pace.per_second() > RATE_MAX {
+            return Err(PaceError::TooFast);
+        }
+        Ok(pace)
     }
 }
 
@@ -193,7 +206,7 @@ mod tests {
             ("10k", 10_000.0),
             ("1.5M", 1_500_000.0),
             ("0.1", 0.1),
-            ("1G", 1e9),
+            ("0.01G", 1e7),
             ("10k/s", 10_000.0),
             ("6/min", 0.1),
             ("36/h", 0.01),
@@ -206,6 +219,9 @@ mod tests {
         ] {
             let error = text.parse::<Pace>().unwrap_err().to_string();
             assert!(error.contains("10k"), "{text}: {error}");
+        }
+        for text in ["10.1M", "1G"] {
+            assert_eq!(text.parse::<Pace>(), Err(PaceError::TooFast), "{text}");
         }
     }
 }

@@ -189,8 +189,8 @@ impl<'de> Deserialize<'de> for Key {
 
 /// A message about flags as one about keys, and the first key in it.
 pub fn in_keys(message: &str) -> (String, Option<Key>) {
-    // What to do is said in flags that a series does not have.
-    let message = message.replace("lower --rate", "raise --interval");
+    // A series has no rate but the time between packets.
+    let message = message.replace("lower the rate", "raise --interval");
     let mut text = String::with_capacity(message.len());
     let mut first = None;
     let mut rest = message.as_str();
@@ -264,7 +264,7 @@ mod tests {
                 Some("queues"),
             ),
             (
-                "--timeout: lower --rate",
+                "--timeout: lower the rate",
                 "timeout: raise probe-interval",
                 Some("timeout"),
             ),
