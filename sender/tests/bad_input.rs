@@ -272,6 +272,10 @@ const CONFLICTS: &[(&str, &[&str])] = &[
     ("--count 5 --duration 1s", &["--count", "--duration"]),
     ("--ramp 1k:2k:1k:1s --rate 5", &["--ramp", "--rate"]),
     ("--ramp 1k:2k:1k:1s --count 5", &["--ramp", "--count"]),
+    (
+        "--ramp 1k:2k:1k:1s --random-start",
+        &["--ramp", "--random-start"],
+    ),
     ("--loss-limit 1%", &["--loss-limit", "--ramp"]),
     ("--schedule owamp --random-start", &["--random-start"]),
     ("--rate max --schedule poisson", &["--schedule"]),

@@ -63,8 +63,9 @@ pub struct TimingArgs {
     #[arg(
         long,
         value_name = "FROM:TO:STEP:DWELL",
-        conflicts_with_all = ["rate", "interval", "count", "duration", "csv_intervals",
-            "csv_packets", "hdr_log", "report", "interval_report", "per_session", "fail_if"]
+        conflicts_with_all = ["rate", "interval", "count", "duration", "random_start",
+            "csv_intervals", "csv_packets", "hdr_log", "report", "interval_report", "per_session",
+            "fail_if"]
     )]
     pub ramp: Option<RampRange>,
 
