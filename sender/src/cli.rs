@@ -14,7 +14,6 @@ use crate::args::{self, Refusal};
 use crate::config::{Config, JsonTo};
 use crate::error::Error;
 use crate::limits::Breach;
-use crate::outcome::Outcome;
 use crate::outputs::Outputs;
 use crate::report::table;
 use crate::series;
@@ -102,7 +101,7 @@ fn measure(config: &Config) -> Result<Vec<Breach>, Error> {
         watch.interval(interval);
     });
     watch.clear();
-    let shown = show(config, &outcome);
+    let shown = tell(config, &table::render(&outcome, config.output.per_session));
     written.and(shown)?;
     if let Some(silence) = outcome.silence() {
         return Err(Error::NoReply {
@@ -114,13 +113,12 @@ fn measure(config: &Config) -> Result<Vec<Breach>, Error> {
     Ok(limits.filter_map(|limit| limit.check(&outcome)).collect())
 }
 
-/// Prints the table, unless the user asked for quiet.
-fn show(config: &Config, outcome: &Outcome) -> Result<(), Error> {
-    let text = table::render(outcome, config.output.per_session);
+/// Prints what came of it, unless the user asked for quiet.
+fn tell(config: &Config, text: &str) -> Result<(), Error> {
     match config.output.json {
         _ if config.output.quiet => Ok(()),
-        Some(JsonTo::Stdout) => write_all(io::stderr(), &text),
-        _ => write_all(io::stdout(), &text),
+        Some(JsonTo::Stdout) => write_all(io::stderr(), text),
+        _ => write_all(io::stdout(), text),
     }
 }
 

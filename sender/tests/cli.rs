@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "other test files use the rest")]
 mod common;
 
+use std::fs::File;
 use std::io::Read;
 use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
@@ -417,4 +418,76 @@ fn a_broken_pipe_is_one_sentence() {
         "{message}"
     );
     assert_eq!(message.lines().count(), 1);
+}
+
+#[test]
+fn a_search_whose_verdict_cannot_be_printed_has_failed_but_for_its_document() {
+    let reflector = Reflector::start(|_| Fate::Reply);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("result.json");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let line = format!("{} --ramp 50:50:1:100ms", reflector.address);
+    let mut to_stdout = sender(&line);
+    to_stdout.arg("--json").arg(&path).stdout(full());
+    let mut to_stderr = sender(&line);
+    to_stderr.args(["--json", "-"]).stderr(full());
+    let output = to_stdout.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "sender: cannot write the report: No space left on device (os error 28)\n"
+    );
+    let written = std::fs::read(&path).unwrap();
+    let output = to_stderr.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    for document in [written, output.stdout] {
+        let json: Value = serde_json::from_slice(&document).unwrap();
+        assert!(!json["trials"].as_array().unwrap().is_empty(), "{json}");
+    }
+}
+
+#[test]
+fn a_search_stopped_before_any_reply_is_no_success() {
+    let reflector = Reflector::start(|_| Fate::Drop);
+    let line = format!(
+        "{} --ramp 20:20:1:1h --timeout 100ms --json -",
+        reflector.address
+    );
+    let child = sender(&line)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("a probe", DEFAULT_TIMEOUT, || reflector.count() > 0);
+    kill(
+        Pid::from_raw(i32::try_from(child.id()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.starts_with("sender: no reply from "), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(output.stdout.is_empty(), "nothing was found");
+}
+
+#[test]
+fn a_search_stopped_after_replies_says_what_it_found() {
+    let reflector = Reflector::start(|_| Fate::Reply);
+    let child = sender(&format!("{} --ramp 20:20:1:1h", reflector.address))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("five probes", DEFAULT_TIMEOUT, || reflector.count() >= 5);
+    kill(
+        Pid::from_raw(i32::try_from(child.id()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let verdict = text(&output.stdout);
+    assert!(verdict.contains("the search was stopped"), "{verdict}");
 }

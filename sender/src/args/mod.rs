@@ -21,7 +21,8 @@ use crate::target::Target;
 /// Sends TWAMP-Test packets (RFC 5357, unauthenticated) or STAMP base packets (RFC 8762) over UDP.
 /// Over sockets it needs no privileges. Exit status: 0 when at least one reply was received, 1 when
 /// none was or the run failed, 2 when the command line is wrong, 3 when a condition of --fail-if
-/// holds. Ctrl-C stops sending and prints the report of what was measured; a second Ctrl-C does
+/// holds; --ramp exits with 0 whatever rate it finds, and with 1 when its first trial gets no reply.
+/// Ctrl-C stops sending and prints the report of what was measured; a second Ctrl-C does
 /// not wait for the replies still out.
 #[derive(Debug, Clone, Parser)]
 #[command(

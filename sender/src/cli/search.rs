@@ -39,9 +39,6 @@ pub(super) fn run(config: &Config, plan: RampPlan) -> Result<(), Error> {
         let mut outputs = Outputs::open(&trial)?;
         let recorder = outputs.recorder(&trial, watch.is_live())?;
         let outcome = watch.run(&trial, &addresses, recorder.as_ref(), &mut outputs)?;
-        if watch.is_stopped() {
-            break;
-        }
         // Silence after trials that were answered is a path that carries this rate no more.
         let answered = |(trial, _): &(Trial, _)| trial.received > 0;
         if let Some(silence) = outcome.silence()
@@ -51,6 +48,10 @@ pub(super) fn run(config: &Config, plan: RampPlan) -> Result<(), Error> {
                 target: outcome.target,
                 silence,
             });
+        }
+        // Where it stopped says nothing of the rate.
+        if watch.is_stopped() {
+            break;
         }
         let random = config.timing.random;
         let trial = trial_of(&outcome, pace.per_second(), random);
@@ -63,17 +64,17 @@ pub(super) fn run(config: &Config, plan: RampPlan) -> Result<(), Error> {
     let result = ramp.result();
     let target = config.target.to_string();
     let text = report::json(&result, &target).map_err(|error| Error::Output(error.into()))?;
-    if !config.output.quiet {
-        watch.print(&report::verdict(&result, &target));
-    }
-    match (json, &config.output.json) {
+    // What goes wrong with the one does not cost the other.
+    let written = match (json, &config.output.json) {
         (Some((path, file)), _) => file.write(&text).map_err(|source| Error::Document {
             path: path.clone(),
             source,
         }),
         (None, Some(JsonTo::Stdout)) => super::write_all(io::stdout(), &text),
         _ => Ok(()),
-    }
+    };
+    let verdict = format!("{}\n", report::verdict(&result, &target));
+    written.and(super::tell(config, &verdict))
 }
 
 fn trial_of(outcome: &Outcome, asked: f64, random: bool) -> Trial {
