@@ -6,7 +6,7 @@ pub mod values;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use wire::time::Nanos;
@@ -439,7 +439,7 @@ fn distinct_files(output: &OutputArgs) -> Result<(), ConfigError> {
         ("--csv-packets", &output.csv_packets),
         ("--hdr-log", &output.hdr_log),
     ];
-    let mut seen: Vec<(&str, &Path)> = Vec::new();
+    let mut seen: Vec<(&str, PathBuf)> = Vec::new();
     for (flag, path) in files {
         let Some(path) = path.as_deref() else {
             continue;
@@ -450,11 +450,13 @@ fn distinct_files(output: &OutputArgs) -> Result<(), ConfigError> {
                 "needs the name of a file: only --json writes to standard output by -",
             );
         }
-        // A device takes what several write.
-        if path.starts_with("/dev") {
+        // A device or a pipe takes what several write.
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
             continue;
         }
-        if let Some((other, _)) = seen.iter().find(|&&(_, taken)| taken == path) {
+        // The same file may be written as `x`, as `./x` and with its whole path.
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        if let Some((other, _)) = seen.iter().find(|(_, taken)| *taken == whole) {
             return refuse(
                 flag,
                 format!(
@@ -463,7 +465,7 @@ fn distinct_files(output: &OutputArgs) -> Result<(), ConfigError> {
                 ),
             );
         }
-        seen.push((flag, path));
+        seen.push((flag, whole));
     }
     Ok(())
 }

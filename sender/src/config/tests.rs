@@ -224,6 +224,23 @@ fn a_device_takes_several_outputs() {
 }
 
 #[test]
+fn a_file_takes_one_output_however_it_is_written() {
+    let here = std::env::current_dir().unwrap();
+    let whole = here.join("no-such").display().to_string();
+    for (one, other) in [
+        ("no-such", "no-such"),
+        ("no-such", "./no-such"),
+        ("./no-such", whole.as_str()),
+        ("/dev/no-such", "/dev/no-such"),
+    ] {
+        let error = config(&format!("a --json {one} --report {other}")).unwrap_err();
+        let message = error.to_string();
+        let expected = format!("--report and --json cannot write the same file, '{other}'");
+        assert_eq!(message, expected);
+    }
+}
+
+#[test]
 fn too_many_sessions_for_the_ports_of_an_address_are_spread_over_more() {
     let error = config("a --sessions 100000").unwrap_err();
     assert_eq!(
