@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::addresses::SourceRange;
+use crate::config::addresses::{SourceRange, source_address};
 use crate::config::values::{Mac, VlanArg};
 
 /// Which way probes go.
@@ -84,19 +84,4 @@ pub enum TxStampsArg {
     On,
     /// Never.
     Off,
-}
-
-/// A source address; its interface, if it needs one, is the target's.
-pub(super) fn source_address(text: &str) -> Result<IpAddr, String> {
-    if let Some((address, interface)) = text.split_once('%') {
-        return Err(format!(
-            "write {address} alone: the interface is that of the target, like fe80::1%{interface}"
-        ));
-    }
-    let address: IpAddr = text.parse().map_err(|_| "it is no IP address".to_owned())?;
-    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    if address.is_multicast() || broadcast {
-        return Err("it is not the address of one host".to_owned());
-    }
-    Ok(address)
 }

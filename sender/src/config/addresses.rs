@@ -52,10 +52,13 @@ impl FromStr for SourceRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refused = || "write it as two addresses, like 192.0.2.10-192.0.2.19".to_owned();
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let first: IpAddr = first.parse().map_err(|_| refused())?;
-        let last: IpAddr = last.parse().map_err(|_| refused())?;
+        let read = |end| {
+            source_address(end).map_err(|why| {
+                format!("'{end}': {why}; a range is two addresses, like 192.0.2.10-192.0.2.19")
+            })
+        };
+        let (first, last) = (read(first)?, read(last)?);
         let distance = match (first, last) {
             (IpAddr::V4(first), IpAddr::V4(last)) => {
                 last.to_bits().checked_sub(first.to_bits()).map(u128::from)
@@ -72,6 +75,25 @@ impl FromStr for SourceRange {
             _ => Err(format!("a range has {} addresses at most", Self::MAX)),
         }
     }
+}
+
+/// Reads a source address; its interface, if it needs one, is the target's.
+///
+/// # Errors
+///
+/// It is no address, or not that of one host.
+pub fn source_address(text: &str) -> Result<IpAddr, String> {
+    if let Some((address, interface)) = text.split_once('%') {
+        return Err(format!(
+            "write {address} alone: the interface is that of the target, like fe80::1%{interface}"
+        ));
+    }
+    let address: IpAddr = text.parse().map_err(|_| "it is no IP address".to_owned())?;
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    if address.is_multicast() || broadcast {
+        return Err("it is not the address of one host".to_owned());
+    }
+    Ok(address)
 }
 
 /// How sessions are spread over source addresses and ports: the first ones take the first address,
@@ -119,7 +141,21 @@ mod tests {
     fn refuses_what_is_no_range() {
         for (text, named) in [
             ("", "two addresses"),
-            ("192.0.2.1-x", "two addresses"),
+            (
+                "192.0.2.1-x",
+                "'x': it is no IP address; a range is two addresses",
+            ),
+            (
+                "224.0.0.1-224.0.0.9",
+                "'224.0.0.1': it is not the address of one host",
+            ),
+            ("223.255.255.255-224.0.0.0", "'224.0.0.0': it is not"),
+            (
+                "255.255.255.250-255.255.255.255",
+                "'255.255.255.255': it is not",
+            ),
+            ("ff02::1-ff02::2", "'ff02::1': it is not"),
+            ("fe80::1%eth0-fe80::2", "write fe80::1 alone"),
             ("192.0.2.2-192.0.2.1", "before the first"),
             ("192.0.2.2-2001:db8::1", "same family"),
             ("10.0.0.0-10.1.0.0", "65536 addresses"),
