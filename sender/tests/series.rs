@@ -359,12 +359,19 @@ fn check_runs_nothing() {
 fn results_that_are_not_there_are_one_sentence() {
     let reflector = Reflector::start(|_| Fate::Reply);
     let place = Place::new(&short("core", &reflector, ""));
-    assert_fails(&place.results(&[]), 1, &["no results", "sender run FILE"]);
+    let nothing = ["no results", "sender run FILE"];
+    assert_fails(&place.results(&[]), 1, &nothing);
+    assert_fails(&place.results(&["core"]), 1, &nothing);
+    let of_file = ["--file", place.file().to_str().unwrap()].map(str::to_owned);
+    let of_file = of_file.each_ref().map(String::as_str);
+    for more in [&[][..], &["--json"], &["--history"], &["core"]] {
+        let output = place.results(&[&of_file, more].concat());
+        assert_fails(&output, 1, &nothing);
+    }
     assert_status(&place.run(&["--once", "--quiet"]), 0);
     assert_fails(&place.results(&["edge"]), 1, &["'edge'", "lab/core"]);
-    let file = place.file();
-    let of_file = place.results(&["--file", file.to_str().unwrap(), "--json"]);
-    assert_eq!(json_lines(&of_file.stdout).len(), 1);
+    let output = place.results(&[&of_file[..], &["--json"]].concat());
+    assert_eq!(json_lines(&output.stdout).len(), 1);
 }
 
 #[test]

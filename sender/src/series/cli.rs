@@ -130,6 +130,10 @@ fn show(args: ResultsArgs) -> Result<u8, SeriesError> {
             entries,
         });
     }
+    // A file, and a history whose lines are all damaged, have names but no results.
+    if tests.iter().all(|kept| kept.entries.is_empty()) {
+        return Err(SeriesError::NoResults(state_dir));
+    }
     let text = match (args.json, args.history) {
         (true, history) => lines_of_json(&tests, history).map_err(SeriesError::Output)?,
         (false, true) => results::history(&tests),

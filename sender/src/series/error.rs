@@ -57,7 +57,7 @@ pub enum SeriesError {
         holder: Option<u32>,
     },
     /// There is nothing to show.
-    #[error("there are no results in '{}': run a series with sender run FILE", .0.display())]
+    #[error("there are no results to show in '{}': run a series with sender run FILE", .0.display())]
     NoResults(PathBuf),
     /// Nothing has that name.
     #[error("there are no results of '{name}'; there are some of {}", known.join(", "))]
