@@ -7,7 +7,7 @@ pub mod series;
 mod timing;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub use output::OutputArgs;
 pub use packet::{FormatArg, PacketArgs, PaddingArg};
@@ -78,28 +78,32 @@ where
     I: IntoIterator,
     I::Item: Into<std::ffi::OsString> + Clone,
 {
-    Args::try_parse_from(command_line).map_err(|error| {
-        let message = first_sentence(&error.render().to_string());
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                Refusal::Answer(error.render().to_string())
-            }
-            // An option that needs another one is refused by the same kind of error.
-            ErrorKind::MissingRequiredArgument if message.contains("TARGET") => Refusal::Usage(
-                "no target is given: name the reflector, like sender 192.0.2.1 or sender \
-                 [2001:db8::1]:862"
-                    .to_owned(),
-            ),
-            _ => Refusal::Usage(message),
+    Args::try_parse_from(command_line).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Refusal::Answer(error.render().to_string())
         }
+        ErrorKind::MissingRequiredArgument => Refusal::Usage(
+            "no target is given: name the reflector, like sender 192.0.2.1 or sender \
+             [2001:db8::1]:862"
+                .to_owned(),
+        ),
+        _ => Refusal::Usage(sentence(&error)),
     })
 }
 
-/// clap's own message without the usage and the hints that follow its first paragraph.
-fn first_sentence(rendered: &str) -> String {
+/// clap's own message without the usage and the hints that follow its first paragraph, but with the
+/// option that may have been meant.
+fn sentence(error: &clap::Error) -> String {
+    let rendered = error.render().to_string();
     let message = rendered.trim_start_matches("error: ");
     let paragraph = message.split("\n\n").next().unwrap_or(message);
-    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+    let sentence = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    match error.get(ContextKind::SuggestedArg) {
+        Some(ContextValue::String(similar)) => {
+            format!("{sentence}; there is a similar one, '{similar}'")
+        }
+        _ => sentence,
+    }
 }
 
 #[cfg(test)]
@@ -195,6 +199,10 @@ mod tests {
             (vec!["a", "--ecn", "4"], "--ecn"),
             (vec!["a", "--ttl", "256"], "--ttl"),
             (vec!["a", "--no-such-option"], "--no-such-option"),
+            (
+                vec!["a", "--csv", "x"],
+                "unexpected argument '--csv' found; there is a similar one, '--csv-packets'",
+            ),
             (vec!["a", "b"], "b"),
             (vec!["a", "--json"], "--json"),
         ] {

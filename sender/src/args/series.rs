@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::{Refusal, first_sentence};
+use super::{Refusal, sentence};
 
 /// Run the test series of a file, like the probes of a router.
 ///
@@ -116,7 +116,7 @@ fn parse<T: Parser>(words: &[OsString], example: &str) -> Result<T, Refusal> {
         ErrorKind::MissingRequiredArgument => {
             Refusal::Usage(format!("no series file is given: name one, {example}"))
         }
-        _ => Refusal::Usage(first_sentence(&error.render().to_string())),
+        _ => Refusal::Usage(sentence(&error)),
     })
 }
 
@@ -171,6 +171,7 @@ mod tests {
             ("sender run a b", "'b'"),
             ("sender run a --check --once", "--once"),
             ("sender run a --no-such-option", "--no-such-option"),
+            ("sender run a --onec", "a similar one, '--once'"),
             ("sender results a b", "'b'"),
             ("sender results --file", "--file"),
         ] {
