@@ -99,7 +99,7 @@ impl FromStr for RampRange {
 pub struct Trial {
     /// The rate asked for, in packets per second.
     pub asked: f64,
-    /// The rate at which packets left; `None` if it cannot be told, below two packets.
+    /// The rate at which packets left; `None` if it cannot be told, below two bursts.
     pub achieved: Option<f64>,
     /// Packets that left.
     pub sent: u64,

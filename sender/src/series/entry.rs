@@ -26,6 +26,7 @@ impl At {
     }
 
     /// So many seconds after the beginning of 1970.
+    #[cfg(test)]
     pub fn from_secs(seconds: u64) -> Self {
         Self::since_epoch(Duration::from_secs(seconds))
     }

@@ -63,6 +63,8 @@ pub enum Takes {
     Value,
     /// One or a list of them.
     Values,
+    /// Hexadecimal digits, as a text: without quotes they would be a decimal number.
+    Hexadecimal,
     /// Nothing: the key is true or false.
     Nothing,
 }
@@ -89,7 +91,7 @@ pub const FLAGS: [Flag; 30] = [
         takes: Takes::Value,
     },
     same("schedule", Takes::Value),
-    same("seed", Takes::Value),
+    same("seed", Takes::Hexadecimal),
     same("random-start", Takes::Nothing),
     same("burst", Takes::Value),
     same("size", Takes::Value),

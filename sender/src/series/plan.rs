@@ -264,21 +264,10 @@ fn single(target: &Target, keys: &BTreeMap<Key, Given>) -> Result<Args, Problem>
             line.extend(words(flag, &given.value).map_err(|text| Problem::at(given.line, text))?);
         }
     }
-    needs_stamp(keys)?;
     line.extend(["--".to_owned(), target.to_string()]);
     args::parse(line).map_err(|refusal| match refusal {
         Refusal::Usage(message) | Refusal::Answer(message) => told(&message, keys),
     })
-}
-
-/// clap would ask for a flag here.
-fn needs_stamp(keys: &BTreeMap<Key, Given>) -> Result<(), Problem> {
-    let given = |name| Key::named(name).and_then(|key| keys.get(&key));
-    let stamp = given("stamp").is_some_and(|stamp| stamp.value == Value::Boolean(true));
-    match given("ssid") {
-        Some(ssid) if !stamp => Err(Problem::at(ssid.line, "ssid needs stamp = true")),
-        _ => Ok(()),
-    }
 }
 
 /// A key and its value as words of a command line.
@@ -294,6 +283,10 @@ fn words(flag: Flag, value: &Value) -> Result<Vec<String>, String> {
         (Takes::Nothing, Value::Boolean(true)) => Ok(vec![format!("--{flag}")]),
         (Takes::Nothing, Value::Boolean(false)) => Ok(Vec::new()),
         (Takes::Nothing, _) => Err(format!("{key} must be true or false")),
+        (Takes::Hexadecimal, Value::String(_)) => Ok(vec![word(value)?]),
+        (Takes::Hexadecimal, _) => Err(format!(
+            "{key} must be hexadecimal digits in quotes, like {key} = \"2a\""
+        )),
         (Takes::Values, Value::Array(values)) => values.iter().map(word).collect(),
         (Takes::Values | Takes::Value, value) => Ok(vec![word(value)?]),
     }
@@ -371,9 +364,9 @@ fn fits(config: &Config, interval: Duration, keys: &BTreeMap<Key, Given>) -> Res
     let Some(pace) = config.timing.times.pace() else {
         return Ok(());
     };
-    let length = pace
-        .interval()
-        .saturating_mul(u32::try_from(packets.saturating_sub(1)).unwrap_or(u32::MAX));
+    // To the last burst; a burst takes no time.
+    let burst = u64::from(config.timing.burst.get());
+    let length = pace.due(packets.saturating_sub(1) / burst * burst);
     if length < interval {
         return Ok(());
     }

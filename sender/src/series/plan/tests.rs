@@ -47,7 +47,7 @@ fn keys_reach_the_run_as_flags_do() {
          history-size = 9\ndscp = \"ef\"\necn = \"ect0\"\nttl = 64\nsize = 100\ndf = true\n\
          format = \"ptp\"\nstamp = true\nssid = 5\ntimeout = \"1s\"\nsessions = 2\nburst = 2\n\
          source = \"192.0.2.9\"\nsource-port = 2000\nvlan = [\"10\", \"20:3\"]\n\
-         transport = \"af-xdp\"\ninterface = \"eth0\"\nseed = 12\nstateful = true\n",
+         transport = \"af-xdp\"\ninterface = \"eth0\"\nseed = \"12\"\nstateful = true\n",
     )
     .unwrap();
     assert_eq!(
@@ -130,6 +130,20 @@ fn each_test_has_chances_of_its_own_unless_a_seed_is_given() {
 }
 
 #[test]
+fn a_test_lasts_from_its_first_burst_to_its_last() {
+    // Five bursts of twenty, twenty seconds apart.
+    let lines = "probe-count = 100\nburst = 20\ntest-interval";
+    test(&format!("{lines} = \"81s\"")).unwrap();
+    let error = test(&format!("{lines} = \"80s\"")).unwrap_err();
+    assert!(
+        error.contains("test-interval 1m 20s is too short") && error.contains("a test of 1m 20s"),
+        "{error}"
+    );
+    test("probe-count = 81\nburst = 20\ntest-interval = \"81s\"").unwrap();
+    test("probe-count = 1000\nburst = 1000\ntest-interval = \"1s\"").unwrap();
+}
+
+#[test]
 fn a_series_has_the_name_of_its_file_unless_it_says_another() {
     let text = "[[test]]\nname = \"a\"\ntarget = \"b\"\n";
     assert_eq!(plan(text).unwrap().series, "lab");
@@ -188,7 +202,22 @@ const WRONG: &[(&str, &str)] = &[
         "timeout = \"0s\"",
         ":4: test 'core': timeout must be above zero",
     ),
-    ("ssid = 5", ":4: test 'core': ssid needs stamp = true"),
+    (
+        "ssid = 5",
+        ":4: test 'core': ssid goes with stamp only: TWAMP-Test packets have none",
+    ),
+    (
+        "stamp = false\nssid = 5",
+        ":5: test 'core': ssid goes with stamp only",
+    ),
+    (
+        "seed = 12",
+        ":4: test 'core': seed must be hexadecimal digits in quotes, like seed = \"2a\"",
+    ),
+    (
+        "seed = \"xyz\"",
+        ":4: test 'core': invalid value 'xyz' for 'seed'",
+    ),
     (
         "stamp = true\nssid = 0",
         ":5: test 'core': invalid value '0' for 'ssid'",
