@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn help_names_every_default() {
+    fn help_is_plain_text_that_names_every_default() {
         let Err(Refusal::Answer(help)) = parse(["sender", "--help"]) else {
             panic!("no help")
         };
@@ -235,5 +235,6 @@ mod tests {
         ] {
             assert!(help.contains(default), "{default} missing in {help}");
         }
+        assert!(!help.contains('`'), "Markdown in {help}");
     }
 }

@@ -102,6 +102,6 @@ pub enum PaddingArg {
 pub enum FormatArg {
     /// NTP.
     Ntp,
-    /// `PTPv2`, truncated.
+    /// PTPv2, truncated.
     Ptp,
 }

@@ -39,7 +39,7 @@ pub struct PathArgs {
     #[arg(long, value_name = "PORT")]
     pub source_port: Option<i64>,
 
-    /// VLAN tag, with its priority if need be; give it twice for `QinQ`, the outer one first (AF_XDP
+    /// VLAN tag, with its priority if need be; give it twice for QinQ, the outer one first (AF_XDP
     /// only: sockets use the VLAN's own interface)
     #[arg(long, value_name = "VID[:PCP]")]
     pub vlan: Vec<VlanArg>,
@@ -69,9 +69,9 @@ pub struct PathArgs {
 pub enum TransportArg {
     /// UDP sockets.
     Socket,
-    /// `AF_XDP`.
+    /// AF_XDP.
     AfXdp,
-    /// `AF_XDP` where it works.
+    /// AF_XDP where it works.
     Auto,
 }
 

@@ -15,8 +15,9 @@ use super::{Refusal, sentence};
 /// threshold that is crossed or recovers; the last results of each test are kept, see sender
 /// results. Ctrl-C stops sending and keeps what was measured; a second Ctrl-C does not wait for the
 /// replies still out. Exit status: 0 when the last test of each name got replies and crosses no
-/// threshold, or when the series was stopped; 1 when one got no reply or could not be made; 2 when
-/// the command line or the file is wrong; 3 when one crosses a threshold.
+/// threshold, or when a series without --once was stopped; 1 when one got no reply, could not be
+/// made, or was stopped with --once; 2 when the command line or the file is wrong; 3 when one
+/// crosses a threshold.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "sender run", bin_name = "sender run")]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
@@ -29,8 +30,7 @@ pub struct RunArgs {
     #[arg(long, conflicts_with_all = ["once", "json", "quiet"])]
     pub check: bool,
 
-    /// Run each test once, whatever its test-count; a test that was stopped counts as one without
-    /// replies
+    /// Run each test once, after its start-offset, whatever its test-count
     #[arg(long)]
     pub once: bool,
 
@@ -187,5 +187,9 @@ mod tests {
             panic!("no help")
         };
         assert!(help.contains("Usage: sender run"), "{help}");
+        let Some(Err(Refusal::Answer(results))) = command("sender results --help") else {
+            panic!("no help")
+        };
+        assert!(!format!("{help}{results}").contains('`'), "no Markdown");
     }
 }
