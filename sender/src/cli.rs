@@ -7,8 +7,6 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clock::{Clock, SystemClock};
-
 use crate::args::series::Command;
 use crate::args::{self, Refusal};
 use crate::config::{Config, JsonTo};
@@ -95,9 +93,8 @@ fn measure(config: &Config) -> Result<Vec<Breach>, Error> {
     let mut watch = Watch::new(config)?;
     let recorder = outputs.recorder(config, watch.is_live())?;
     let outcome = watch.run(config, &addresses, recorder.as_ref(), &mut outputs)?;
-    let end = SystemClock.utc();
     // What goes wrong with the one report does not cost the other.
-    let written = outputs.finish(config, &outcome, recorder, end, |interval| {
+    let written = outputs.finish(config, &outcome, recorder, |interval| {
         watch.interval(interval);
     });
     watch.clear();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use wire::time::{Nanos, Utc};
+use wire::time::Utc;
 
 use crate::config::{Config, JsonTo};
 use crate::document_file::DocumentFile;
@@ -180,7 +180,7 @@ impl Outputs {
         }
     }
 
-    /// Takes the last intervals of a run that ended at `end`, and what else the recorder holds.
+    /// Takes the last intervals of the run, and what else the recorder holds.
     /// Each interval is handed to `each` as well.
     ///
     /// # Errors
@@ -191,7 +191,6 @@ impl Outputs {
         config: &Config,
         outcome: &Outcome,
         recorder: Option<Mutex<Recorder>>,
-        end: Utc,
         mut each: impl FnMut(&Interval),
     ) -> Result<(), Error> {
         let mut overview = None;
@@ -200,16 +199,13 @@ impl Outputs {
                 .into_inner()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             // The next probe would have been due one interval later.
-            let pause = config
-                .timing
-                .times
-                .pace()
-                .map_or(Duration::ZERO, Pace::interval);
-            let end = end + Nanos::from_nanos(i64::try_from(pause.as_nanos()).unwrap_or(0));
-            let origin = recorder.origin().unwrap_or(end);
-            for interval in &recorder.last_intervals(end) {
-                self.interval(interval, origin);
-                each(interval);
+            let pace = config.timing.times.pace();
+            let pause = pace.map_or(Duration::ZERO, Pace::interval);
+            if let Some(origin) = recorder.origin() {
+                for interval in &recorder.last_intervals(pause) {
+                    self.interval(interval, origin);
+                    each(interval);
+                }
             }
             if let Some(Err(error)) = recorder.packets.take().map(PacketFile::finish) {
                 self.failure.get_or_insert(error.into());

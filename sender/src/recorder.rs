@@ -76,6 +76,8 @@ pub struct Recorder {
     wanted: Wanted,
     /// When the run began.
     origin: Option<Utc>,
+    /// T1 of the last probe whose fate is settled.
+    last_sent: Option<Utc>,
     /// Figures per interval.
     intervals: Option<Intervals>,
     /// The run in bounded memory.
@@ -156,6 +158,7 @@ impl Recorder {
 
     /// Takes a probe whose fate is settled.
     pub fn closed(&mut self, closed: &ClosedRecord) {
+        self.last_sent = self.last_sent.max(Some(closed.t1));
         if let Some(intervals) = &mut self.intervals {
             intervals.sent(closed.t1);
             if !closed.on_time {
@@ -190,10 +193,16 @@ impl Recorder {
         }
     }
 
-    /// The intervals left at the end of a run; `end` is when the next probe would have been due.
-    pub fn last_intervals(&mut self, end: Utc) -> Vec<Interval> {
-        let intervals = self.intervals.take();
-        intervals.map_or_else(Vec::new, |intervals| intervals.finish(end))
+    /// The intervals left at the end of a run, the last of which ends where the next probe would have
+    /// been due: `pause` after the last.
+    pub fn last_intervals(&mut self, pause: Duration) -> Vec<Interval> {
+        // A nanosecond at least, so that the last probe is within.
+        let pause = i64::try_from(pause.as_nanos()).unwrap_or(i64::MAX).max(1);
+        let last = self.last_sent.or(self.origin);
+        match (self.intervals.take(), last) {
+            (Some(intervals), Some(last)) => intervals.finish(last + Nanos::from_nanos(pause)),
+            _ => Vec::new(),
+        }
     }
 
     /// The overview of the run.
@@ -290,6 +299,16 @@ mod tests {
         assert_eq!(recorder.complete_intervals().len(), 3);
         recorder.retire(0);
         assert_eq!(recorder.complete_intervals().len(), 0);
-        assert_eq!(recorder.last_intervals(at(5)).len(), 2);
+        recorder.closed(&ClosedRecord {
+            t1: at(4),
+            session: 0,
+            sequence: 7,
+            intended: None,
+            on_time: true,
+        });
+        let last = recorder.last_intervals(Duration::from_millis(250));
+        let shape: Vec<_> = last.iter().map(|i| (i.sent, i.width)).collect();
+        let (second, rest) = (Duration::from_secs(1), Duration::from_millis(250));
+        assert_eq!(shape, [(0, second), (1, rest)]);
     }
 }

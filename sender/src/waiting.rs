@@ -145,8 +145,12 @@ impl Waiting {
             if let Some(reading) = Reading::take(clock, self.start) {
                 self.giving_up
                     .tick(reading, measurement, recorder.as_deref_mut());
-                if let Some(recorder) = &mut recorder {
-                    recorder.settle(site.worker, measurement.settled_until(reading.utc));
+                let until = measurement.settled_until(reading.utc);
+                // When all is sent and settled, time that passes makes no more intervals.
+                if let Some(recorder) = &mut recorder
+                    && (self.ended.is_none() || until < reading.utc)
+                {
+                    recorder.settle(site.worker, until);
                 }
             }
             self.publish(measurement, trouble, site);

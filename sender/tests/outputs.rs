@@ -525,6 +525,32 @@ fn what_is_still_out_at_an_interruption_is_waited_for() {
 }
 
 #[test]
+fn waiting_for_the_last_replies_makes_no_intervals() {
+    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    for transport in BOTH {
+        // The last replies never come, so that the run waits for four intervals more.
+        let scene = Scene::new(stateful(), |packet| match packet.direction {
+            Direction::Backward if packet.sequence >= 40 => Fate::lose(),
+            _ => Fate::pass(),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("intervals");
+        let options =
+            "--count 50 --rate 500 --timeout 800ms --interval-report 200ms --csv-intervals";
+        let mut options: Vec<_> = options.split(' ').collect();
+        options.push(path.to_str().unwrap());
+        let run = scene.run(transport, &options);
+        assert_eq!(run.status, Some(0), "{}", run.stderr);
+        let intervals = intervals(&fs::read_to_string(path).unwrap());
+        check_intervals(&run, &intervals);
+        let last = intervals.last().unwrap();
+        assert!(last.sent > 0, "{intervals:?}");
+        let t1 = run.rows.iter().map(|row| row.t1_ns).max().unwrap();
+        assert_eq!(last.start_ns + last.width_ns, t1 + 2_000_000);
+    }
+}
+
+#[test]
 fn a_second_interruption_does_not_wait() {
     skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
     for transport in BOTH {

@@ -209,7 +209,7 @@ fn what_happens_is_recorded_with_the_number_of_its_session_in_the_run() {
             .sum()
     };
     assert_eq!([0, 1, 2, 3].map(lost_of), [0, 0, 0, 2]);
-    let intervals = recorder.last_intervals(Utc::from_nanos(600));
+    let intervals = recorder.last_intervals(Duration::from_nanos(100));
     let figures: Vec<_> = intervals
         .iter()
         .map(|i| {
