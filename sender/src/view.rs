@@ -74,6 +74,11 @@ impl View {
         }
     }
 
+    /// Forgets what it showed: another run begins.
+    pub fn begin(&mut self) {
+        self.history = History::default();
+    }
+
     /// Shows how the run stands. Nothing without a terminal.
     pub fn show(&mut self, live: &Live) {
         let Some(bar) = &self.bar else { return };
@@ -334,7 +339,7 @@ mod tests {
         // Within 0.1 % of 310 µs.
         assert_eq!(
             round_trip,
-            "RTT     p50 309.9 µs   p99 420.0 µs   max 420.0 µs   in the last second"
+            "RTT     p50 310.0 µs   p99 420.0 µs   max 420.0 µs   in the last second"
         );
         let endless = Live {
             planned: None,
@@ -345,6 +350,17 @@ mod tests {
         assert!(plain(&counts).starts_with("1:02   sent 12 000"), "{counts}");
         assert!(counts.ends_with("   -"), "no rate yet: {counts}");
         assert!(round_trip.contains("no reply"));
+    }
+
+    #[test]
+    fn another_run_begins_from_nothing() {
+        let mut view = View::on(None);
+        view.history.note(&live(5_000, 5_000, 0, &[300_000]));
+        view.begin();
+        view.history.note(&live(0, 0, 0, &[300_000]));
+        view.history.note(&live(200, 40, 0, &[300_000]));
+        let [counts, ..] = lines(&live(200, 40, 0, &[300_000]), &view.history);
+        assert!(plain(&counts).ends_with("200/s"), "{counts}");
     }
 
     #[test]

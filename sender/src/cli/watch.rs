@@ -87,6 +87,7 @@ impl Watch {
         let control = &std::mem::take(&mut self.control);
         let start = Instant::now();
         let planned = planned(config);
+        self.view.begin();
         let (done, finished) = mpsc::sync_channel(1);
         let result = thread::scope(|scope| {
             thread::Builder::new()

@@ -240,8 +240,7 @@ fn shown(quantity: Quantity, value: f64, limit: f64) -> String {
     let close = distance > 0.0 && distance <= limit.abs() * 1e-3;
     match quantity {
         Quantity::Share if close => {
-            let percent = format!("{:.10}", value * 100.0);
-            format!("{} %", percent.trim_end_matches('0'))
+            format!("{} %", units::trim(format!("{:.10}", value * 100.0)))
         }
         Quantity::Share => units::percent(value),
         Quantity::Time if close => format!("{value} ns"),
@@ -292,6 +291,12 @@ mod tests {
                 "loss",
                 0.5,
                 "loss is 50.000 %, above the limit of 0.1 %",
+            ),
+            (
+                "loss > 49.99%",
+                "loss",
+                0.5,
+                "loss is 50 %, above the limit of 49.99 %",
             ),
             (
                 "jitter>=1ms",

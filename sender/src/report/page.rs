@@ -110,7 +110,9 @@ fn facts(outcome: &Outcome) -> Vec<(String, String)> {
 fn conditions(config: &Config, outcome: &Outcome) -> Vec<(String, String)> {
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-    row("command", std::env::args().collect::<Vec<_>>().join(" "));
+    // A path need not be UTF-8.
+    let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    row("command", command.collect::<Vec<_>>().join(" "));
     row(
         "target",
         format!("{} ({})", outcome.target, outcome.address),
@@ -192,10 +194,9 @@ fn machine() -> String {
 }
 
 fn trust(outcome: &Outcome) -> Trust {
-    #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
     let error = outcome.one_way_error().map_or_else(
         || "of unknown error".to_owned(),
-        |error| format!("to within {}", units::time(error.nanos() as f64)),
+        |error| format!("to within {}", units::span(error)),
     );
     match outcome.one_way_trusted() {
         Some(true) => Trust::Trusted(format!(
