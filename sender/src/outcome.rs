@@ -254,6 +254,11 @@ impl Outcome {
         Some(Nanos::from_nanos(i64::try_from(error).unwrap_or(i64::MAX)))
     }
 
+    /// Whether a signal ended the run before all was sent, or all replies had their time.
+    pub fn was_stopped(&self) -> bool {
+        self.not_reached > 0 || self.cut_short.is_some()
+    }
+
     /// Why there was no reply at all; `None` if there was one in time.
     pub fn silence(&self) -> Option<Silence> {
         if self.counts.received > 0 {

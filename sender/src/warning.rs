@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use wire::time::Nanos;
 
@@ -35,6 +36,8 @@ pub enum Warning {
     Stopped {
         /// Slots not reached.
         slots: u64,
+        /// How long replies to the last packets were waited for, if that was cut short.
+        waited: Option<Duration>,
     },
     /// This host dropped replies, so the loss is not the network's.
     DroppedHere {
@@ -149,9 +152,10 @@ impl Warning {
         let reason = || refusal.map_or_else(String::new, ToString::to_string);
         let candidates = [
             (
-                outcome.not_reached,
+                outcome.was_stopped().into(),
                 Self::Stopped {
                     slots: outcome.not_reached,
+                    waited: outcome.cut_short,
                 },
             ),
             (
@@ -287,11 +291,6 @@ fn send_error(outcome: &Outcome) -> Option<Warning> {
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
-fn time(nanos: Nanos) -> String {
-    units::time(nanos.nanos() as f64)
-}
-
 /// Above this busy share of all processors, threads wait for each other.
 const SATURATED: f64 = 0.95;
 
@@ -334,11 +333,19 @@ impl fmt::Display for Warning {
                  replies came",
                 counted(*packets, "packet was", "packets were")
             ),
-            Self::Stopped { slots } => write!(
-                f,
-                "the run was stopped with {} left to send",
-                counted(*slots, "packet", "packets")
-            ),
+            Self::Stopped { slots, waited } => {
+                let left = counted(*slots, "packet", "packets");
+                write!(f, "the run was stopped with {left} left to send")?;
+                match waited {
+                    Some(waited) => write!(
+                        f,
+                        ", and the last replies were waited for no longer than {}: packets that \
+                         count as lost may not be",
+                        units::time(waited.as_secs_f64() * 1e9)
+                    ),
+                    None => Ok(()),
+                }
+            }
             Self::DroppedHere { datagrams } => write!(
                 f,
                 "{} dropped on this host (receive buffer full or bad checksum): that loss is not \
@@ -365,7 +372,7 @@ impl fmt::Display for Warning {
                 f,
                 "this machine's clock was set by {} in all during the run: delays of packets in flight \
                  then are wrong",
-                time(*by)
+                units::span(*by)
             ),
             Self::EchoOnly { replies: number } => write!(
                 f,
@@ -406,8 +413,8 @@ impl fmt::Display for Warning {
                 f,
                 "packets did not leave on schedule: the 99th percentile of the send error is {}, \
                  above the median round trip of {}",
-                time(*p99),
-                time(*round_trip)
+                units::span(*p99),
+                units::span(*round_trip)
             ),
             Self::CpuSaturated { percent } => write!(
                 f,
@@ -451,6 +458,21 @@ mod tests {
     fn a_clock_that_was_set_is_told() {
         let codes = codes(&sample(), Nanos::from_nanos(1_000_001));
         assert_eq!(codes, ["clock_stepped"]);
+    }
+
+    #[test]
+    fn a_wait_that_was_cut_short_makes_losses_doubtful() {
+        let mut outcome = sample();
+        outcome.cut_short = Some(Duration::from_millis(120));
+        let warnings = Warning::all_of(&outcome, None, Nanos::ZERO, false);
+        let text: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            text,
+            [
+                "the run was stopped with 0 packets left to send, and the last replies were waited \
+                 for no longer than 120.0 ms: packets that count as lost may not be"
+            ]
+        );
     }
 
     #[test]

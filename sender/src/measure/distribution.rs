@@ -186,7 +186,10 @@ impl Distribution {
     /// Moves the base to 0. At most once between two calls of `clear`.
     #[cold]
     fn count_from_zero(&mut self) {
-        let counted: Vec<_> = self.cells().map(|cell| (cell.middle(), cell.count)).collect();
+        let counted: Vec<_> = self
+            .cells()
+            .map(|cell| (cell.middle(), cell.count))
+            .collect();
         self.below.clear();
         self.above.clear();
         self.base = 0;

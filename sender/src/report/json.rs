@@ -150,6 +150,7 @@ struct Figures {
 struct PdvFigures {
     mean: f64,
     p50: i64,
+    p90: i64,
     p95: i64,
     p99: i64,
     p999: i64,
@@ -289,6 +290,7 @@ impl From<Pdv> for PdvFigures {
         Self {
             mean: pdv.mean,
             p50: pdv.p50.nanos(),
+            p90: pdv.p90.nanos(),
             p95: pdv.p95.nanos(),
             p99: pdv.p99.nanos(),
             p999: pdv.p999.nanos(),
@@ -527,7 +529,10 @@ mod tests {
     #[test]
     fn warnings_have_codes_and_sentences() {
         let mut outcome = sample();
-        outcome.warnings.push(Warning::Stopped { slots: 7 });
+        outcome.warnings.push(Warning::Stopped {
+            slots: 7,
+            waited: None,
+        });
         let message = "the run was stopped with 7 packets left to send";
         let expected = json!([{"code": "stopped", "message": message}]);
         assert_eq!(document(&outcome)["warnings"], expected);

@@ -28,6 +28,9 @@ pub fn render(outcome: &Outcome, per_session: bool) -> String {
     } else {
         let _ = writeln!(text, "\nrate       {}", rate(outcome));
         let _ = writeln!(text, "transport  {}", transport(outcome));
+        if let Some(seed) = outcome.seed {
+            let _ = writeln!(text, "seed       {seed}");
+        }
     }
     if per_session {
         let _ = writeln!(text, "\n{}", sessions::render(&outcome.per_session));
@@ -171,28 +174,31 @@ fn delays(outcome: &Outcome) -> String {
         "\nover the {received} replies received in time; lost packets have no delay"
     );
     if outcome.one_way_trusted() == Some(false) {
-        text.push_str("\nforward, backward: not synchronised: offset between clocks included");
+        text.push_str("\nforward, backward: ");
+        text.push_str(if outcome.peer.ptp > 0 {
+            "the reflector counts TAI (PTPv2 format): TAI-UTC included"
+        } else {
+            "not synchronised: offset between clocks included"
+        });
     }
     text
 }
 
 /// Variation above the minimum (RFC 5481), under the headings of the delays.
 fn pdv(summary: Option<Summary>) -> [String; 7] {
-    let Some(summary) = summary else {
-        return figures(None);
-    };
-    let min = summary.min;
-    figures(Some(Summary {
-        min: summary.min - min,
-        #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
-        mean: summary.mean - min.nanos() as f64,
-        p50: summary.p50 - min,
-        p90: summary.p90 - min,
-        p95: summary.p95 - min,
-        p99: summary.p99 - min,
-        p999: summary.p999 - min,
-        max: summary.max - min,
-        ..summary
+    figures(summary.map(|summary| {
+        let pdv = summary.pdv();
+        Summary {
+            count: summary.count,
+            min: Nanos::from_nanos(0),
+            mean: pdv.mean,
+            p50: pdv.p50,
+            p90: pdv.p90,
+            p95: pdv.p95,
+            p99: pdv.p99,
+            p999: pdv.p999,
+            max: pdv.max,
+        }
     }))
 }
 
@@ -211,16 +217,14 @@ fn figures(summary: Option<Summary>) -> [String; 7] {
     else {
         return std::array::from_fn(|_| "-".to_owned());
     };
-    #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
-    let time = |nanos: Nanos| units::time(nanos.nanos() as f64);
     [
-        time(min),
+        units::span(min),
         units::time(mean),
-        time(p50),
-        time(p90),
-        time(p99),
-        time(p999),
-        time(max),
+        units::span(p50),
+        units::span(p90),
+        units::span(p99),
+        units::span(p999),
+        units::span(max),
     ]
 }
 
@@ -258,15 +262,13 @@ pub(super) fn fact_rows(outcome: &Outcome) -> Vec<(String, String)> {
         ]),
     );
     if let Some(error) = &outcome.send_error {
-        #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
-        let time = |nanos: Nanos| units::time(nanos.nanos() as f64);
         row(
             "send error",
             format!(
                 "p50 {}, p99 {}, max {} after the intended time",
-                time(error.p50),
-                time(error.p99),
-                time(error.max)
+                units::span(error.p50),
+                units::span(error.p99),
+                units::span(error.max)
             ),
         );
     }
@@ -350,16 +352,12 @@ fn path(outcome: &Outcome) -> Option<String> {
         (&headers.hops_backward, "back"),
     ] {
         let hops: Vec<_> = counts.iter().map(|(hops, _)| hops).collect();
-        let mut text = match hops[..] {
+        let text = match hops[..] {
             [] => continue,
             [1] => format!("1 hop {way}"),
             [only] => format!("{only} hops {way}"),
             [first, .., last] => format!("{first} to {last} hops {way}"),
         };
-        // No path is as long: hosts that do not follow RFC 5357 send with 64 or 128.
-        if hops.last().is_some_and(|&hops| hops >= 64) {
-            text.push_str(" if packets left with a TTL of 255");
-        }
         parts.push(text);
     }
     for (counts, way) in [

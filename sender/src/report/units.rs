@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use wire::time::Utc;
+use wire::time::{Nanos, Utc};
 
 /// A time in nanoseconds with the largest unit that keeps a digit before the point, and four
 /// significant digits: `843 ns`, `12.35 µs`, `1.204 ms`, `-37.00 s`.
@@ -27,6 +27,12 @@ pub fn time(nanos: f64) -> String {
         _ => 0,
     };
     format!("{value:.decimals$} {unit}")
+}
+
+/// As [`time`].
+#[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+pub fn span(span: Nanos) -> String {
+    time(span.nanos() as f64)
 }
 
 /// A count with a narrow gap between groups of three digits: `50 000`.
@@ -90,7 +96,7 @@ pub fn rate(per_second: f64) -> String {
 }
 
 /// Without the zeros at the end of a decimal fraction.
-fn trim(mut text: String) -> String {
+pub fn trim(mut text: String) -> String {
     if text.contains('.') {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }

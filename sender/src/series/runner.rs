@@ -240,7 +240,7 @@ impl Tests {
         let before: &[State] = self.history.last().map_or(&[], |last| &last.thresholds);
         let measured = outcome.as_ref().ok();
         let cut_off = match measured {
-            Some(outcome) => outcome.not_reached > 0 || outcome.cut_short.is_some(),
+            Some(outcome) => outcome.was_stopped(),
             None => control.sending_stopped(),
         };
         if cut_off && measured.is_none_or(|outcome| outcome.counts.sent == 0) {

@@ -267,11 +267,12 @@ fn one_way(page: &Page<'_>) -> Markup {
                     @if trusted {
                         strong.good { "Clocks synchronised." } " "
                     } @else {
-                        strong.bad { "Clocks not synchronised." }
-                        " The offset between them is in every one-way delay, so the chart shows "
-                        "what it does not change: the delay above the smallest. "
+                        strong.bad { "The clocks differ." } " "
                     }
                     (reason)
+                    @if !trusted {
+                        " The chart shows what that does not change: the delay above the smallest."
+                    }
                 }
             }
             div.columns {
@@ -352,18 +353,16 @@ fn figures(page: &Page<'_>) -> Markup {
 
 fn cells(of: &Distribution) -> Option<[String; 9]> {
     let summary = of.summary()?;
-    #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
-    let time = |nanos: wire::time::Nanos| units::time(nanos.nanos() as f64);
     Some([
         units::count(summary.count),
-        time(summary.min),
+        units::span(summary.min),
         units::time(summary.mean),
-        time(summary.p50),
-        time(summary.p90),
-        time(summary.p95),
-        time(summary.p99),
-        time(summary.p999),
-        time(summary.max),
+        units::span(summary.p50),
+        units::span(summary.p90),
+        units::span(summary.p95),
+        units::span(summary.p99),
+        units::span(summary.p999),
+        units::span(summary.max),
     ])
 }
 

@@ -107,7 +107,7 @@ fn a_section_is_there_if_there_is_something_to_show() {
     page.forward = &round_trip;
     page.backward = &round_trip;
     let untrusted = render(&page);
-    assert!(untrusted.contains("Clocks not synchronised."));
+    assert!(untrusted.contains("The clocks differ."));
     assert!(untrusted.contains("One-way delay above its minimum"));
     assert!(untrusted.contains("&lt;5&gt;"));
     assert!(untrusted.contains("Forward*") && untrusted.contains("offset between clocks included"));

@@ -18,12 +18,12 @@ invalid      0
 skipped      0
 
                  min       mean        p50        p90        p99      p99.9        max
-RTT         1.000 ms   2.333 ms   2.000 ms   4.000 ms   4.000 ms   4.000 ms   4.000 ms
+RTT         1.000 ms   2.333 ms   2.001 ms   4.000 ms   4.000 ms   4.000 ms   4.000 ms
 forward     400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs
-backward    600.0 µs   1.933 ms   1.600 ms   3.600 ms   3.600 ms   3.600 ms   3.600 ms
+backward    600.0 µs   1.933 ms   1.601 ms   3.600 ms   3.600 ms   3.600 ms   3.600 ms
 residence   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs
 IPDV        1.000 ms   1.500 ms   1.000 ms   2.000 ms   2.000 ms   2.000 ms   2.000 ms
-PDV             0 ns   1.333 ms   1.000 ms   3.000 ms   3.000 ms   3.000 ms   3.000 ms
+PDV             0 ns   1.333 ms   1.001 ms   3.000 ms   3.000 ms   3.000 ms   3.000 ms
 over the 3 replies received in time; lost packets have no delay
 
 jitter       183.6 µs (RFC 3550, of the round trip)
@@ -64,9 +64,10 @@ fn a_run_with_several_sessions_and_trouble_says_so() {
     outcome.counts.reordered = 1;
     outcome.counts.reorder_extent_max = 1200;
     outcome.clock.synchronised = false;
-    outcome
-        .warnings
-        .push(crate::warning::Warning::Stopped { slots: 96 });
+    outcome.warnings.push(crate::warning::Warning::Stopped {
+        slots: 96,
+        waited: None,
+    });
     let text = render(&outcome, false);
     for part in [
         "192.0.2.9:40000 -> 192.0.2.1:862, 3 sessions",
@@ -78,6 +79,27 @@ fn a_run_with_several_sessions_and_trouble_says_so() {
     ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
+}
+
+#[test]
+fn a_reflector_that_counts_tai_is_not_called_unsynchronised() {
+    let mut outcome = sample();
+    outcome.peer.ptp = 3;
+    assert_says(
+        &outcome,
+        &["\nforward, backward: the reflector counts TAI (PTPv2 format): TAI-UTC included\n"],
+    );
+}
+
+#[test]
+fn what_chance_followed_from_is_told_without_a_reply_too() {
+    let mut outcome = sample();
+    outcome.counts.received = 0;
+    outcome.seed = Some("0123456789abcdef0123456789abcdef".parse().unwrap());
+    assert_says(
+        &outcome,
+        &["\nseed       0123456789abcdef0123456789abcdef\n"],
+    );
 }
 
 fn assert_says(outcome: &Outcome, parts: &[&str]) {
