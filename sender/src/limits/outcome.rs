@@ -2,6 +2,7 @@
 
 use super::Figures;
 use super::figure::{Figure, Metric, Statistic};
+use crate::measure::counts::ratio;
 use crate::measure::distribution::Distribution;
 use crate::outcome::Outcome;
 
@@ -11,7 +12,7 @@ impl Figures for Outcome {
         match figure {
             Figure::Loss => counts.loss_ratio(),
             Figure::LossForward => self.directions.and_then(|directions| {
-                share(
+                ratio(
                     directions.forward,
                     counts.sent.saturating_sub(directions.undecided),
                 )
@@ -19,7 +20,7 @@ impl Figures for Outcome {
             // Only what got there can be lost on the way back.
             Figure::LossBackward => self.directions.and_then(|directions| {
                 let gone = directions.undecided.saturating_add(directions.forward);
-                share(directions.backward, counts.sent.saturating_sub(gone))
+                ratio(directions.backward, counts.sent.saturating_sub(gone))
             }),
             Figure::Late => Some(float(counts.late)),
             Figure::Duplicates => Some(float(counts.duplicates)),
@@ -64,10 +65,6 @@ fn told(delays: &Distribution, statistic: Statistic) -> Option<f64> {
         }
         Statistic::Max => percentile(100.0),
     }
-}
-
-fn share(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| float(part) / float(whole))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 packets")]

@@ -93,8 +93,9 @@ impl Counts {
     }
 }
 
+/// A share of the whole; `None` of nothing.
 #[expect(clippy::cast_precision_loss, reason = "a ratio is a float")]
-fn ratio(part: u64, whole: u64) -> Option<f64> {
+pub(crate) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 

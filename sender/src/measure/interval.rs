@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use wire::time::{Nanos, Utc};
 
+use super::counts::ratio;
 use super::distribution::Distribution;
 
 /// Largest number of intervals open at a time. One with samples around 1 ms takes about 150 KiB,
@@ -102,9 +103,7 @@ impl Interval {
 
     /// Share of the probes whose fate is known that were lost; `None` when there are none.
     pub fn loss_ratio(&self) -> Option<f64> {
-        let known = self.received + self.lost;
-        #[expect(clippy::cast_precision_loss, reason = "a ratio is reported as a float")]
-        (known > 0).then(|| self.lost as f64 / known as f64)
+        ratio(self.lost, self.received + self.lost)
     }
 
     /// Takes in the interval after this one.

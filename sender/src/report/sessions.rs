@@ -4,6 +4,7 @@ use tabled::builder::Builder;
 use wire::time::Nanos;
 
 use super::units;
+use crate::measure::counts::ratio;
 use crate::outcome::SessionOutcome;
 
 /// Headings of the columns.
@@ -17,8 +18,7 @@ pub fn row(session: &SessionOutcome) -> [String; 12] {
     let figures = &session.figures;
     let counts = figures.counts();
     let lost = session.sent.saturating_sub(counts.received);
-    #[expect(clippy::cast_precision_loss, reason = "few digits are shown")]
-    let ratio = (session.sent > 0).then(|| lost as f64 / session.sent as f64);
+    let ratio = ratio(lost, session.sent);
     let dash = || "-".to_owned();
     let spread = figures.round_trip();
     #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]

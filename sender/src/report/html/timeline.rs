@@ -2,6 +2,7 @@
 
 use super::axis::Axis;
 use super::canvas::{self, Anchor, Canvas, Frame, Plot, Role};
+use crate::measure::counts::ratio;
 use crate::measure::overview::{Overview, Step};
 use crate::report::units;
 
@@ -187,12 +188,8 @@ fn outages(plot: &Plot<'_>, steps: &[Step], width_of_step: f64, axis: &Axis) {
 }
 
 fn losses(canvas: &Canvas<'_>, frame: Frame, steps: &[Step], width_of_step: f64, seconds: f64) {
-    #[expect(clippy::cast_precision_loss, reason = "a pixel is some per cent")]
-    let ratio = |step: &Step| match step.received() + step.lost() {
-        0 => 0.0,
-        known => step.lost() as f64 / known as f64,
-    };
-    let worst = steps.iter().map(ratio).fold(0.0, f64::max);
+    let loss = |step: &Step| ratio(step.lost(), step.received() + step.lost()).unwrap_or(0.0);
+    let worst = steps.iter().map(loss).fold(0.0, f64::max);
     let top = [0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
         .into_iter()
         .find(|&top| top >= worst)
@@ -223,7 +220,7 @@ fn losses(canvas: &Canvas<'_>, frame: Frame, steps: &[Step], width_of_step: f64,
         let from = f64::from(i) * width_of_step;
         // A lone lost packet among thousands is to be seen as well.
         let to = from + width_of_step.max(1.6 * pixel);
-        let height = ratio(step).max(top * 0.06);
+        let height = loss(step).max(top * 0.06);
         plot.bar((from, 0.0), (to, height), Role::Loss, 1.0);
     }
 }
