@@ -349,7 +349,7 @@ impl fmt::Display for Warning {
             Self::DroppedHere { datagrams } => write!(
                 f,
                 "{} dropped on this host (receive buffer full or bad checksum): that loss is not \
-                 the network's; lower --rate or raise net.core.rmem_max",
+                 the network's; lower the rate or raise net.core.rmem_max",
                 counted(*datagrams, "datagram was", "datagrams were")
             ),
             Self::Invalid { datagrams } => write!(
@@ -360,7 +360,7 @@ impl fmt::Display for Warning {
             ),
             Self::Congested { packets } => write!(
                 f,
-                "{} not sent because this machine was busy (socket or queue full); lower --rate",
+                "{} not sent because this machine was busy (socket or queue full); lower the rate",
                 counted(*packets, "packet was", "packets were")
             ),
             Self::UserSpaceT4 { replies: number } => write!(

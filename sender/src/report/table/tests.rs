@@ -18,12 +18,12 @@ invalid      0
 skipped      0
 
                  min       mean        p50        p90        p99      p99.9        max
-RTT         1.000 ms   2.333 ms   2.001 ms   4.000 ms   4.000 ms   4.000 ms   4.000 ms
+RTT         1.000 ms   2.333 ms   2.000 ms   4.000 ms   4.000 ms   4.000 ms   4.000 ms
 forward     400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs   400.0 µs
-backward    600.0 µs   1.933 ms   1.601 ms   3.600 ms   3.600 ms   3.600 ms   3.600 ms
+backward    600.0 µs   1.933 ms   1.600 ms   3.600 ms   3.600 ms   3.600 ms   3.600 ms
 residence   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs   500.0 µs
 IPDV        1.000 ms   1.500 ms   1.000 ms   2.000 ms   2.000 ms   2.000 ms   2.000 ms
-PDV             0 ns   1.333 ms   1.001 ms   3.000 ms   3.000 ms   3.000 ms   3.000 ms
+PDV             0 ns   1.333 ms   1.000 ms   3.000 ms   3.000 ms   3.000 ms   3.000 ms
 over the 3 replies received in time; lost packets have no delay
 
 jitter       183.6 µs (RFC 3550, of the round trip)
