@@ -17,7 +17,7 @@ mod scene;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,20 +25,14 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use oracle::check;
-use scene::{BOTH, Run, Scene, Transport};
+use scene::{BOTH, Run, Scene, stateful};
 use serde::Deserialize;
 use serde_json::Value;
-use testbed::relay::TestPacket;
+use testbed::relay::{Log, TestPacket};
 use testbed::{
     DEFAULT_TIMEOUT, Direction, Fate, Need, Process, ReflectorConfig, Signal, skip_unless,
+    wait_until,
 };
-
-fn stateful() -> ReflectorConfig {
-    ReflectorConfig {
-        stateful: true,
-        ..ReflectorConfig::default()
-    }
-}
 
 /// Some of everything.
 fn trouble(packet: &TestPacket) -> Fate {
@@ -53,17 +47,6 @@ fn trouble(packet: &TestPacket) -> Fate {
         }
         _ => Fate::pass(),
     }
-}
-
-/// A sender with these options and no others.
-fn start(scene: &Scene, transport: Transport, options: &[&str]) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sender"));
-    command
-        .arg(scene.target().to_string())
-        .args(["--transport", transport.name()])
-        .args(options);
-    let sender = &scene.relay.veth.sender.namespace;
-    sender.spawn(&mut command).unwrap()
 }
 
 /// How it ended.
@@ -285,7 +268,7 @@ fn a_document_on_standard_output_is_alone_there() {
         let scene = Scene::new(stateful(), trouble);
         let options = "--count 100 --rate 500 --json - --interval-report 50ms --per-session";
         let options: Vec<_> = options.split(' ').collect();
-        let mut sender = start(&scene, transport, &options);
+        let mut sender = scene.start_plain(transport, &options);
         assert_eq!(end(&mut sender), Some(0), "{}", sender.stderr());
         let report: Value = serde_json::from_str(&sender.stdout()).unwrap();
         assert_eq!(report["sent"], 100);
@@ -399,7 +382,7 @@ fn a_full_disk_costs_one_output_and_one_sentence() {
             for (option, path) in FILES.iter().zip(&paths) {
                 options.extend([*option, path.as_str()]);
             }
-            let mut sender = start(&scene, transport, &options);
+            let mut sender = scene.start_plain(transport, &options);
             assert_eq!(end(&mut sender), Some(1), "{full}");
             let stderr = sender.stderr();
             assert_eq!(stderr.lines().count(), 1, "{full}: {stderr}");
@@ -456,15 +439,6 @@ fn a_table_that_cannot_be_printed_costs_no_file() {
     }
 }
 
-/// Waits until so many requests came to the relay.
-fn await_requests(scene: &Scene, count: usize) {
-    let enough = |log: &testbed::relay::Log| log.came(Direction::Forward).count() >= count;
-    let what = format!("{count} requests came");
-    (scene.relay)
-        .wait_until(&what, DEFAULT_TIMEOUT, enough)
-        .unwrap();
-}
-
 #[test]
 fn an_interrupted_run_reports_what_was_measured() {
     skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
@@ -480,7 +454,7 @@ fn an_interrupted_run_reports_what_was_measured() {
                 options.extend([*option, path.to_str().unwrap()]);
             }
             let mut sender = scene.start(transport, &options);
-            await_requests(&scene, 300);
+            scene.await_requests(300);
             sender.signal(signal).unwrap();
             let run = scene.finish(&mut sender);
             assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
@@ -509,18 +483,29 @@ fn what_is_still_out_at_an_interruption_is_waited_for() {
             Direction::Forward => Fate::pass(),
             Direction::Backward => Fate::pass().after_sequence(u32::MAX),
         });
-        let options = ["--count", "20", "--rate", "500", "--timeout", "1h"];
+        let options = ["--count", "1000000", "--rate", "500", "--timeout", "1h"];
         let mut sender = scene.start(transport, &options);
-        let held = |log: &testbed::relay::Log| log.held() == 20;
+        scene.await_requests(20);
+        sender.signal(Signal::SIGINT).unwrap();
+        // Fifty more would have come in between, were it still sending.
+        let mut before = (Instant::now(), 0);
+        wait_until("no more requests come", DEFAULT_TIMEOUT, || {
+            if before.0.elapsed() < Duration::from_millis(100) {
+                return false;
+            }
+            let came = scene.relay.log().came(Direction::Forward).count();
+            came == std::mem::replace(&mut before, (Instant::now(), came)).1
+        });
+        let held = |log: &Log| log.held() == before.1;
         (scene.relay)
             .wait_until("all replies are held", DEFAULT_TIMEOUT, held)
             .unwrap();
-        sender.signal(Signal::SIGINT).unwrap();
         scene.relay.release();
         let run = scene.finish(&mut sender);
         assert_eq!(run.status, Some(0), "{}", run.stderr);
         let figures = check(&run);
-        assert_eq!((figures.received, figures.lost), (20, 0));
+        let sent = u64::try_from(before.1).unwrap();
+        assert_eq!((figures.received, figures.lost), (sent, 0));
     }
 }
 
@@ -562,7 +547,7 @@ fn a_second_interruption_does_not_wait() {
         let options = "--count 1000000 --rate 200 --timeout 1h";
         let options: Vec<_> = options.split(' ').collect();
         let mut sender = scene.start(transport, &options);
-        await_requests(&scene, 40);
+        scene.await_requests(40);
         // Two of the same kind would be one to a process that has not looked yet.
         sender.signal(Signal::SIGINT).unwrap();
         sender.signal(Signal::SIGTERM).unwrap();

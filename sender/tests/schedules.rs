@@ -209,14 +209,7 @@ fn a_stopped_sender_skips_and_counts_what_it_missed() {
     for transport in BOTH {
         let scene = plain();
         let mut sender = scene.start(transport, &["--count", "300", "--rate", "200"]);
-        let came = |count: usize| {
-            let enough = move |log: &Log| log.came(Direction::Forward).count() >= count;
-            let what = format!("{count} requests came");
-            (scene.relay)
-                .wait_until(&what, DEFAULT_TIMEOUT, enough)
-                .unwrap();
-        };
-        came(50);
+        scene.await_requests(50);
         sender.signal(testbed::Signal::SIGSTOP).unwrap();
         // Half a second by the clock that the schedule goes by: a hundred slots.
         std::thread::sleep(Duration::from_millis(500));

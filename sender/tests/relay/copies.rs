@@ -7,14 +7,7 @@ use testbed::relay::TestPacket;
 use testbed::{Direction, Fate, Need, ReflectorConfig, RelayConfig, skip_unless};
 
 use crate::oracle::{check, check_directions, check_no_directions};
-use crate::scene::{BOTH, Ip, Run, Scene};
-
-fn stateful() -> ReflectorConfig {
-    ReflectorConfig {
-        stateful: true,
-        ..ReflectorConfig::default()
-    }
-}
+use crate::scene::{BOTH, Ip, Run, Scene, stateful};
 
 const OPTIONS: [&str; 4] = ["--count", "500", "--rate", "2000"];
 

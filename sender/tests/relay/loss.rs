@@ -5,14 +5,7 @@ use testbed::relay::TestPacket;
 use testbed::{DEFAULT_TIMEOUT, Direction, Fate, Need, ReflectorConfig, RelayConfig, skip_unless};
 
 use crate::oracle::{check, check_directions, check_no_directions};
-use crate::scene::{BOTH, Ip, Scene};
-
-fn stateful() -> ReflectorConfig {
-    ReflectorConfig {
-        stateful: true,
-        ..ReflectorConfig::default()
-    }
-}
+use crate::scene::{BOTH, Ip, Scene, stateful};
 
 /// Loses these numbers in that direction.
 fn losing(direction: Direction, lost: &'static [u32]) -> impl FnMut(&TestPacket) -> Fate + Send {

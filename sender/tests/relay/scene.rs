@@ -41,6 +41,14 @@ pub enum Ip {
     V6,
 }
 
+/// A reflector that counts its replies itself.
+pub fn stateful() -> ReflectorConfig {
+    ReflectorConfig {
+        stateful: true,
+        ..ReflectorConfig::default()
+    }
+}
+
 /// A relay, with a scripted reflector behind it where a test starts one.
 pub struct Scene {
     pub relay: Relay,
@@ -138,21 +146,23 @@ impl Scene {
         self.finish(&mut sender)
     }
 
+    /// Waits until this many requests came to the relay, and returns its log.
+    pub fn await_requests(&self, count: usize) -> Log {
+        let enough = |log: &Log| log.came(Direction::Forward).count() >= count;
+        let what = format!("{count} requests came");
+        (self.relay)
+            .wait_until(&what, DEFAULT_TIMEOUT, enough)
+            .unwrap()
+    }
+
     /// Waits for the sender's end and for everything it sent to be in the relay's log.
     pub fn finish(&self, sender: &mut Process) -> Run {
         let mut run = self.finish_unlogged(sender);
         let sent = run.report["sent"].as_u64().unwrap_or(0);
-        let came = |log: &Log| log.came(Direction::Forward).count() as u64;
-        run.log = (self.relay)
-            .wait_until("all requests came", DEFAULT_TIMEOUT, |log| {
-                came(log) >= sent
-            })
-            .unwrap();
-        assert_eq!(
-            came(&run.log),
-            sent,
-            "requests on the wire and in the report"
-        );
+        let sent = usize::try_from(sent).unwrap();
+        run.log = self.await_requests(sent);
+        let came = run.log.came(Direction::Forward).count();
+        assert_eq!(came, sent, "requests on the wire and in the report");
         run
     }
 
