@@ -127,6 +127,15 @@ impl Timer for Noted<'_> {
     }
 }
 
+/// Tells the other thread when this one ends, by a failure too.
+struct OnEnd<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnEnd<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
 impl Scene {
     fn new(sessions: usize, packets: u64) -> Self {
         Self {
@@ -256,39 +265,44 @@ impl Scene {
         };
         let over = AtomicBool::new(false);
         let kernel = Mutex::new((kernel, other));
-        let done = std::thread::scope(|scope| {
+        let (done, stopped) = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut network = kernel.lock().unwrap();
                 let (kernel, other) = &mut *network;
                 let patience = Instant::now() + testbed::DEFAULT_TIMEOUT;
+                // A network that fails says so, and the worker does not wait for it.
+                let _end = OnEnd(|| control.stop_waiting());
                 while !over.load(Ordering::Relaxed) {
                     if Instant::now() >= patience {
                         control.stop_waiting();
                     }
-                    if self.stuck || !carry(kernel, other.as_ref(), &fate) {
+                    if self.stuck || !carry(kernel, other.as_ref(), &fate, &over) {
                         std::thread::yield_now();
                     }
                 }
             });
+            let _end = OnEnd(|| over.store(true, Ordering::Relaxed));
             let done = worker.run().unwrap();
-            over.store(true, Ordering::Relaxed);
-            done
+            (done, control.sending_stopped())
         });
         Played {
             done,
             recorder: recorder.into_inner().unwrap(),
-            stopped: control.sending_stopped(),
+            stopped,
             pauses: pauses.into_inner().unwrap(),
         }
     }
 }
 
-/// Takes what was transmitted and delivers the answers; false when there was nothing.
+/// Takes what was transmitted and delivers the answers, unless the worker is gone; false when there
+/// was nothing.
 fn carry(
     network: &mut KernelSide,
     other: Option<&Exchange>,
     fate: &impl Fn(usize, u32) -> Fate,
+    gone: &AtomicBool,
 ) -> bool {
+    let gone = || gone.load(Ordering::Relaxed);
     let frames = network.transmitted_at_most(16);
     for frame in &frames {
         let layout = Layout::parse(frame).unwrap();
@@ -334,14 +348,14 @@ fn carry(
                     ttl: None,
                     tos: None,
                 };
-                while other.unwrap().hand_over(&reply) != Owner::Other {
+                while other.unwrap().hand_over(&reply) != Owner::Other && !gone() {
                     std::thread::yield_now();
                 }
                 0
             }
         };
         for _ in 0..copies {
-            while !network.deliver(&reply, &meta) {
+            while !network.deliver(&reply, &meta) && !gone() {
                 std::thread::yield_now();
             }
         }

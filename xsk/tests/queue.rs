@@ -93,6 +93,13 @@ fn ten_thousand_packets_are_reflected_in_order_and_every_frame_comes_home() {
 fn reflects_between_two_threads() {
     let count = if cfg!(miri) { 60 } else { 20_000 };
     let (mut queue, mut kernel) = small(32, u32::MAX - 9);
+    /// Says that the far side has ended, by a failure too.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -112,6 +119,7 @@ fn reflects_between_two_threads() {
                 queue.umem_mut().release(frame);
             }
         });
+        let _done = Done(&done);
         let (mut delivered, mut returned) = (0, 0);
         let deadline = Instant::now() + Duration::from_secs(120);
         while returned < count && Instant::now() < deadline {
@@ -125,7 +133,6 @@ fn reflects_between_two_threads() {
             }
             thread::yield_now();
         }
-        done.store(true, Ordering::Relaxed);
         assert_eq!(returned, count, "nothing moves any more");
     });
     assert_conserved(&queue, 0);

@@ -285,11 +285,16 @@ mod tests {
             scope.spawn(move || {
                 for probe in 0..PROBES {
                     while departures.room(1) == 0 {
+                        if departures.abandoned() {
+                            return;
+                        }
                         std::thread::yield_now();
                     }
                     departures.announce(1, Utc::from_nanos(i64::try_from(3 * probe).unwrap()));
                 }
             });
+            // Gone when this fails, and then the writer stops.
+            let departed = departed;
             let mut seen = 0;
             while seen < PROBES {
                 let announced = departed.announced();
