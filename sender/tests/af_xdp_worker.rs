@@ -94,6 +94,7 @@ struct Scene {
     workers: usize,
     /// The kernel takes nothing out of the transmit ring.
     stuck: bool,
+    timeout: Duration,
 }
 
 /// What a run brought home.
@@ -145,6 +146,7 @@ impl Scene {
             stamps: None,
             workers: 1,
             stuck: false,
+            timeout: Duration::from_secs(2),
         }
     }
 
@@ -211,7 +213,7 @@ impl Scene {
         let terms = Terms {
             sessions: endpoints.sessions(),
             histograms: 1,
-            timeout: Nanos::from_nanos(200_000_000),
+            timeout: Nanos::from_nanos(i64::try_from(self.timeout.as_nanos()).unwrap()),
             ttl: 255,
             numbering: exchange.numbering(),
         };
@@ -259,7 +261,7 @@ impl Scene {
                 control: &control,
                 recorder: Some(&recorder),
             },
-            timeout: Duration::from_millis(200),
+            timeout: self.timeout,
             unfinished: Some(&unfinished),
             others: &unfinished,
         };
@@ -467,7 +469,11 @@ fn stamps_of_another_clock_correct_nothing() {
 
 #[test]
 fn a_network_that_takes_nothing_ends_a_run_all_the_same() {
-    let done = Scene::new(1, 10).play(|_, _| Fate::Lose);
+    let scene = Scene {
+        timeout: Duration::from_millis(200),
+        ..Scene::new(1, 10)
+    };
+    let done = scene.play(|_, _| Fate::Lose);
     assert_conserved(&done);
     assert_eq!(done.finished.totals.counts.lost(), 10);
 }
@@ -502,6 +508,7 @@ fn a_run_ends_with_its_time_though_the_kernel_takes_nothing() {
         limit: Limit::duration(&times, Duration::from_millis(100)),
         times,
         stuck: true,
+        timeout: Duration::from_millis(200),
         ..Scene::new(1, 0)
     };
     let Played { done, stopped, .. } = scene.play_recorded(|_, _| Fate::Answer);

@@ -78,7 +78,7 @@ const SHORT: &str = "--count 10 --rate 500";
 /// The document of a run with these options.
 fn emitted_by(options: &str, style: Style, fate: impl Fn(u32) -> Fate + Send + 'static) -> Value {
     let reflector = Reflector::start_as(style, "127.0.0.1:0", fate);
-    let line = format!("sender {} --timeout 300ms {options}", reflector.address);
+    let line = format!("sender {} --timeout 2s {options}", reflector.address);
     let config = Config::try_from(args::parse(line.split_whitespace()).unwrap()).unwrap();
     let outcome = run(&config, &Control::default()).unwrap();
     serde_json::from_str(&json::render(&outcome, true).unwrap()).unwrap()
