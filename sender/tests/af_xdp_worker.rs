@@ -105,6 +105,8 @@ struct Played {
     stopped: bool,
     /// How long the worker wanted to sleep, each time.
     pauses: Vec<Duration>,
+    /// Just before its clock began to run.
+    began: Instant,
 }
 
 /// Notes for how long it is asked to sleep.
@@ -228,6 +230,7 @@ impl Scene {
         let pauses = Mutex::default();
         let unfinished = AtomicUsize::new(1);
         let share = Share::WHOLE;
+        let began = Instant::now();
         let worker = Worker {
             queue,
             kernel: bell,
@@ -292,6 +295,7 @@ impl Scene {
             recorder: recorder.into_inner().unwrap(),
             stopped,
             pauses: pauses.into_inner().unwrap(),
+            began,
         }
     }
 }
@@ -445,11 +449,20 @@ fn probes_leave_at_their_times_and_never_early() {
         times: Times::periodic(pace),
         ..Scene::new(2, 200)
     };
-    let done = scene.play(|_, _| Fate::Answer);
+    let seen = Mutex::new(Vec::new());
+    let Played { done, began, .. } = scene.play_recorded(|_, _| {
+        seen.lock().unwrap().push(Instant::now());
+        Fate::Answer
+    });
     assert_conserved(&done);
     assert_eq!(done.finished.totals.counts.received, 200);
     assert_eq!(done.sent.probes, 200);
-    assert!(done.sent.last.unwrap() >= pace.due(199));
+    let seen = seen.into_inner().unwrap();
+    assert_eq!(seen.len(), 200);
+    for (number, seen) in (0..).zip(seen) {
+        let (after, due) = (seen - began, pace.due(number));
+        assert!(after >= due, "probe {number} after {after:?}, not {due:?}");
+    }
 }
 
 #[test]
