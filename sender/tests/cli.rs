@@ -12,10 +12,8 @@ use std::process::{Command, Output, Stdio};
 
 use assert_cmd::cargo::CommandCargoExt as _;
 use common::{Fate, Reflector};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
-use testbed::{DEFAULT_TIMEOUT, wait_until};
+use testbed::{DEFAULT_TIMEOUT, Process, Signal, wait_until};
 
 fn sender(line: &str) -> Command {
     let mut command = Command::cargo_bin("sender").unwrap();
@@ -340,16 +338,13 @@ fn no_reply_is_status_1_with_the_reason_after_the_report() {
 fn an_interrupted_run_prints_its_report() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let reflector = Reflector::start(|_| Fate::Reply);
-        let child = sender(&format!("{} --count 1000000 --rate 200", reflector.address))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let line = format!("{} --count 1000000 --rate 200", reflector.address);
+        let mut child = Process::spawn(&mut sender(&line)).unwrap();
         wait_until("five probes", DEFAULT_TIMEOUT, || reflector.count() >= 5);
-        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        let table = text(&output.stdout);
+        child.signal(signal).unwrap();
+        let status = child.wait_exit(DEFAULT_TIMEOUT).unwrap();
+        assert_eq!(status.code(), Some(0), "{}", child.stderr());
+        let table = child.stdout();
         assert!(
             table.contains("RTT") && table.contains("the run was stopped with"),
             "{table}"
@@ -361,18 +356,13 @@ fn an_interrupted_run_prints_its_report() {
 fn a_run_told_twice_to_stop_says_how_long_it_waited() {
     let reflector = Reflector::start(|_| Fate::Drop);
     let line = format!("{} --count 1 --timeout 1h", reflector.address);
-    let child = sender(&line)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = Process::spawn(&mut sender(&line)).unwrap();
     wait_until("the probe", DEFAULT_TIMEOUT, || reflector.count() == 1);
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-    kill(pid, Signal::SIGINT).unwrap();
-    kill(pid, Signal::SIGTERM).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let message = text(&output.stderr);
+    child.signal(Signal::SIGINT).unwrap();
+    child.signal(Signal::SIGTERM).unwrap();
+    let status = child.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    assert_eq!(status.code(), Some(1));
+    let message = child.stderr();
     assert!(
         message.contains("1 packet sent, none answered before the run was stopped"),
         "{message}"

@@ -6,15 +6,13 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use assert_cmd::cargo::CommandCargoExt as _;
 use common::{Fate, Reflector};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
-use testbed::{DEFAULT_TIMEOUT, wait_until};
+use testbed::{DEFAULT_TIMEOUT, Process, Signal, wait_until};
 
 /// A folder with a series file and its results.
 struct Place(TempDir);
@@ -271,11 +269,7 @@ fn an_interrupted_series_keeps_what_it_has() {
     );
     let place = Place::new(&format!("{}{long}", short("short", &reflector, lines)));
     let mut command = place.command(&["run"]);
-    command
-        .arg(place.file())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let series = command.spawn().unwrap();
+    let mut series = Process::spawn(command.arg(place.file())).unwrap();
     // Five packets are the short test's.
     wait_until("both tests are under way", DEFAULT_TIMEOUT, || {
         place.kept("short") > 0 && reflector.count() > 5
@@ -285,10 +279,9 @@ fn an_interrupted_series_keeps_what_it_has() {
     let holder = format!("({})", series.id());
     assert_fails(&locked, 1, &["'lab'", "another process", &holder]);
 
-    let pid = Pid::from_raw(i32::try_from(series.id()).unwrap());
-    kill(pid, Signal::SIGINT).unwrap();
-    let output = series.wait_with_output().unwrap();
-    assert_status(&output, 0);
+    series.signal(Signal::SIGINT).unwrap();
+    let status = series.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", series.stderr());
     let kept = json_lines(&place.results(&["long", "--json"]).stdout);
     let [stopped] = &kept[..] else {
         panic!("{kept:?}")
@@ -300,10 +293,10 @@ fn an_interrupted_series_keeps_what_it_has() {
         stopped["figures"]["lost"], 0,
         "the replies that were out came in"
     );
+    let stdout = series.stdout();
     assert!(
-        text(&output.stdout)
-            .lines()
-            .any(|line| line.ends_with("stopped"))
+        stdout.lines().any(|line| line.ends_with("stopped")),
+        "{stdout}"
     );
 }
 
