@@ -35,14 +35,17 @@ pub fn number(payload: &[u8], offset: usize) -> u32 {
     u32::from_be_bytes(payload[offset..offset + 4].try_into().unwrap())
 }
 
-/// What has come, and comes within a moment.
-fn recv_all(socket: &UdpSocket) -> Vec<Vec<u8>> {
-    socket.set_read_timeout(Some(SILENCE)).unwrap();
+/// This many datagrams, and no more that come within a moment.
+fn recv_all(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
     let mut buffer = [0; 2048];
-    let mut received = Vec::new();
-    while let Ok(length) = socket.recv(&mut buffer) {
-        received.push(buffer[..length].to_vec());
-    }
+    let mut receive = || {
+        let length = socket.recv(&mut buffer)?;
+        Ok::<_, std::io::Error>(buffer[..length].to_vec())
+    };
+    socket.set_read_timeout(Some(DEFAULT_TIMEOUT)).unwrap();
+    let received = (0..count).map(|_| receive().unwrap()).collect();
+    socket.set_read_timeout(Some(SILENCE)).unwrap();
+    assert!(receive().is_err(), "more than {count} replies");
     received
 }
 
@@ -76,5 +79,9 @@ pub fn exchange_ends(
                 && reflector.reflections().len() == arrived
         })
         .unwrap();
-    recv_all(socket)
+    let own = socket.local_addr().unwrap();
+    let log = relay.log();
+    let replies = (log.went(Backward).into_iter())
+        .filter(|(record, copy)| record.packet.session.sender == own && !copy.is_corrupt());
+    recv_all(socket, replies.count())
 }
