@@ -29,7 +29,11 @@ fn fails(end: &End, interface: &str, options: &[&str]) -> (i32, String) {
 /// A copy of the binary that any account may execute: the build directory may be private.
 fn executable_by_all(folder: &tempfile::TempDir) -> PathBuf {
     let binary = folder.path().join("reflector");
-    fs::copy(env!("CARGO_BIN_EXE_reflector"), &binary).unwrap();
+    // By a child: a descriptor open for writing here could be inherited by one that another test
+    // starts meanwhile, and then the program cannot be executed (ETXTBSY).
+    let mut install = Command::new("install");
+    install.args(["-m", "755", env!("CARGO_BIN_EXE_reflector")]);
+    assert!(install.arg(&binary).status().unwrap().success());
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     binary
 }

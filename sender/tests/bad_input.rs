@@ -358,7 +358,11 @@ fn as_nobody(target: &str, options: &[&str]) -> (tempfile::TempDir, Command) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("sender");
-    fs::copy(env!("CARGO_BIN_EXE_sender"), &program).unwrap();
+    // By a child: a descriptor open for writing here could be inherited by one that another test
+    // starts meanwhile, and then the program cannot be executed (ETXTBSY).
+    let mut install = Command::new("install");
+    install.args(["-m", "755", env!("CARGO_BIN_EXE_sender")]);
+    assert!(install.arg(&program).status().unwrap().success());
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
