@@ -132,7 +132,7 @@ fn flows_spread_over_the_queues_behind_the_relay() {
         .reflector
         .start_reflector(&["--queues", "4"])
         .unwrap();
-    let sockets: Vec<_> = (0..32).map(|_| socket(&relay, false)).collect();
+    let sockets: Vec<_> = (0..64).map(|_| socket(&relay, false)).collect();
     for (socket, to) in &sockets {
         let replies = exchange(socket, *to);
         let sequences: Vec<_> = replies.iter().map(|&(sequence, _)| sequence).collect();
@@ -144,7 +144,7 @@ fn flows_spread_over_the_queues_behind_the_relay() {
         .iter()
         .map(|record| record.packet.session)
         .collect();
-    assert_eq!(sessions.len(), 32);
+    assert_eq!(sessions.len(), 64);
     assert_eq!(relay.kernel_drops().unwrap(), 0);
 
     reflector.signal(testbed::Signal::SIGTERM).unwrap();
