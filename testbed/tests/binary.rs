@@ -8,8 +8,8 @@ use testbed::{Need, skip_unless};
 
 #[test]
 fn a_workspace_binary_is_found_or_built() {
-    let path = testbed::binary("sender").unwrap();
-    assert!(path.ends_with("sender"));
+    let path = testbed::binary("reflector").unwrap();
+    assert!(path.ends_with("reflector"));
     assert_ne!(path.metadata().unwrap().permissions().mode() & 0o111, 0);
 }
 
