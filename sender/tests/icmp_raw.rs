@@ -96,12 +96,16 @@ fn a_flood_is_taken_in_turns() {
         let mut watch = IcmpWatch::open(closed, sources, None).unwrap();
         let socket = UdpSocket::bind((source, 40_000)).unwrap();
         // The kernel limits the rate of errors, so many a datagram stays without one.
-        wait_until("more errors are there than a turn takes", DEFAULT_TIMEOUT, || {
-            for _ in 0..100 {
-                socket.send_to(&[0; 44], closed).unwrap();
-            }
-            unreachables_heard() >= 100
-        });
+        wait_until(
+            "more errors are there than a turn takes",
+            DEFAULT_TIMEOUT,
+            || {
+                for _ in 0..100 {
+                    socket.send_to(&[0; 44], closed).unwrap();
+                }
+                unreachables_heard() >= 100
+            },
+        );
         let mut taken = 0;
         watch.receive(&mut |_| taken += 1).unwrap();
         assert_eq!(taken, 64);
