@@ -59,11 +59,7 @@ fn both_signals_end_it_with_a_summary_and_nothing_left() {
 #[test]
 fn a_killed_reflector_leaves_no_program_and_its_queues_are_free() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
-    let veth = Veth::with(&VethConfig {
-        queues: 2,
-        ..VethConfig::default()
-    })
-    .unwrap();
+    let veth = Veth::with(&VethConfig::queues(2)).unwrap();
     Reflector::start(&veth.reflector, &[]).kill();
     // The kernel frees the link when it frees the process's descriptors.
     wait_until("the program is gone", DEFAULT_TIMEOUT, || {

@@ -35,17 +35,10 @@ fn send_flows(veth: &Veth, patience: std::time::Duration) -> (u64, u64) {
     (answered, refused)
 }
 
-fn four_queues() -> VethConfig {
-    VethConfig {
-        queues: 4,
-        ..VethConfig::default()
-    }
-}
-
 #[test]
 fn four_queues_answer_at_once() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
-    let veth = Veth::with(&four_queues()).unwrap();
+    let veth = Veth::with(&VethConfig::queues(4)).unwrap();
     let reflector = Reflector::start(&veth.reflector, &["--queues", "all"]);
     assert_eq!(send_flows(&veth, DEFAULT_TIMEOUT), (FLOWS, 0));
     let summary = reflector.stop();
@@ -77,7 +70,7 @@ fn assert_the_rest_is_the_kernels(veth: &Veth, reflector: Reflector) {
 #[test]
 fn queues_not_asked_for_stay_with_the_kernel() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
-    let veth = Veth::with(&four_queues()).unwrap();
+    let veth = Veth::with(&VethConfig::queues(4)).unwrap();
     let reflector = Reflector::start(&veth.reflector, &["--queues", "1"]);
     assert_the_rest_is_the_kernels(&veth, reflector);
 }
@@ -87,7 +80,7 @@ fn queues_that_only_receive_stay_with_the_kernel() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     let veth = Veth::with(&VethConfig {
         reflector_transmit_queues: Some(1),
-        ..four_queues()
+        ..VethConfig::queues(4)
     })
     .unwrap();
     let reflector = Reflector::start(&veth.reflector, &[]);

@@ -129,11 +129,7 @@ fn our_reflector_is_measured_in_every_kind_of_packet() {
 #[test]
 fn many_queues_and_sessions_are_measured_with_af_xdp_at_both_ends() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
-    let config = VethConfig {
-        queues: 3,
-        ..VethConfig::default()
-    };
-    let veth = Veth::with(&config).unwrap();
+    let veth = Veth::with(&VethConfig::queues(3)).unwrap();
     let _reflector = veth.reflector.start_reflector(&["--queues", "3"]).unwrap();
     for (_, target) in addresses(&veth) {
         let options = "--sessions 300 --count 3000 --rate 5000 --queues 2 --per-session";
@@ -154,11 +150,7 @@ fn many_queues_and_sessions_are_measured_with_af_xdp_at_both_ends() {
 #[test]
 fn sessions_over_sockets_spread_over_the_queues_of_our_reflector() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
-    let config = VethConfig {
-        queues: 4,
-        ..VethConfig::default()
-    };
-    let veth = Veth::with(&config).unwrap();
+    let veth = Veth::with(&VethConfig::queues(4)).unwrap();
     let mut reflector = veth.reflector.start_reflector(&["--queues", "4"]).unwrap();
     let (_, target) = &addresses(&veth)[0];
     let options = ["--sessions", "64", "--count", "6400", "--rate", "10000"];

@@ -46,7 +46,7 @@ pub struct End {
     pub ipv6: Ipv6Addr,
 }
 
-/// What may vary: `VethConfig { queues: 4, ..VethConfig::default() }`.
+/// What may vary: `VethConfig { mtu: 9000, ..VethConfig::default() }`.
 #[derive(Debug, Clone)]
 pub struct VethConfig {
     /// Receive and transmit queues at each end; 1 by default.
@@ -73,6 +73,16 @@ impl Default for VethConfig {
             permanent_neighbours: false,
             reflector_addresses: Vec::new(),
             sender_addresses: Vec::new(),
+        }
+    }
+}
+
+impl VethConfig {
+    /// So many receive and transmit queues at each end, and otherwise the default.
+    pub fn queues(queues: u32) -> Self {
+        Self {
+            queues,
+            ..Self::default()
         }
     }
 }

@@ -58,11 +58,7 @@ fn ends_know_their_index_and_mac_address() {
 #[test]
 fn every_queue_asked_for_is_real() {
     skip_unless!(Need::NetworkNamespace);
-    let config = VethConfig {
-        queues: 4,
-        ..VethConfig::default()
-    };
-    let veth = Veth::with(&config).unwrap();
+    let veth = Veth::with(&VethConfig::queues(4)).unwrap();
     for end in [&veth.reflector, &veth.sender] {
         let folder = format!("/sys/class/net/{}/queues", end.interface);
         let queues = end.namespace.run_with_sysfs(|| {
