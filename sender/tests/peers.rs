@@ -7,16 +7,15 @@
 
 #![cfg(test)]
 
-use std::net::UdpSocket;
+use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::peers::reflected_by_queue;
-use testbed::{DEFAULT_TIMEOUT, Need, Signal, Veth, VethConfig, skip_unless};
+use testbed::{
+    DEFAULT_TIMEOUT, Need, ReflectorConfig, ScriptedReflector, Signal, Veth, VethConfig,
+    skip_unless,
+};
 
 const BOTH: [&str; 2] = ["socket", "af-xdp"];
 
@@ -278,58 +277,20 @@ fn stamp_suite_in_ptp_format_is_understood() {
     }
 }
 
-/// A plain UDP echo server, such as `socat UDP-LISTEN:7,fork EXEC:cat`.
-struct Echo {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u64>>,
-}
-
-impl Echo {
-    fn start(veth: &Veth, address: &str) -> Self {
-        let namespace = &veth.reflector.namespace;
-        let socket = namespace.run(|| UdpSocket::bind((address, 862))).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(20)))
-            .unwrap();
-        let stop = Arc::<AtomicBool>::default();
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let mut room = [0; 2048];
-            let mut echoed = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                if let Ok((len, from)) = socket.recv_from(&mut room) {
-                    // Who is gone gets none.
-                    echoed += u64::from(socket.send_to(&room[..len], from).is_ok());
-                }
-            }
-            echoed
-        });
-        Self {
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    /// Datagrams sent back.
-    fn stop(mut self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_udp_echo_gives_round_trips_and_the_warning_that_it_is_one() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     let veth = Veth::new().unwrap();
     for (address, target) in addresses(&veth) {
         for transport in BOTH {
-            let echo = Echo::start(&veth, &address);
+            // Such as `socat UDP-LISTEN:862,fork EXEC:cat`.
+            let config = ReflectorConfig {
+                echo: true,
+                ..ReflectorConfig::default()
+            };
+            let address = SocketAddr::new(address.parse().unwrap(), 862);
+            let far = &veth.reflector.namespace;
+            let echo = ScriptedReflector::start_in(far, address, config).unwrap();
             for size in ["44", "1000"] {
                 let options = ["--count", "100", "--rate", "1000", "--size", size];
                 let report = measure(&veth, &target, transport, &options);
@@ -345,7 +306,7 @@ fn a_udp_echo_gives_round_trips_and_the_warning_that_it_is_one() {
                 let codes: Vec<_> = warnings.iter().map(|warning| &warning["code"]).collect();
                 assert!(codes.contains(&&json!("echo_only")), "{warnings:?}");
             }
-            assert_eq!(echo.stop(), 200);
+            assert_eq!(echo.reflections().len(), 200);
         }
     }
 }
