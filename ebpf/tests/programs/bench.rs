@@ -3,7 +3,8 @@
 
 use std::os::fd::AsFd;
 
-use ebpf::{Interface, Role, RxMeta, SteeringProgram, Verdict};
+use clock::{Clock, SystemClock};
+use ebpf::{Interface, Role, RxMeta, StampSource, SteeringProgram, Verdict};
 use libbpf_rs::ProgramInput;
 use testbed::frames::{CUSTOMER_TAG, SERVICE_TAG};
 use testbed::{Namespace, UdpFrame};
@@ -116,6 +117,45 @@ impl<R: Role> Bench<R> {
         );
         assert_eq!(outcome.frame, frame, "the frame itself is untouched");
         outcome.meta.unwrap()
+    }
+
+    /// The frame is redirected, with the time at which it came as stamp.
+    pub fn assert_stamped(&self, frame: &[u8]) -> RxMeta {
+        let before = SystemClock.tai();
+        let meta = self.assert_redirected(frame);
+        let after = SystemClock.tai();
+        assert_eq!(meta.stamp_source, StampSource::KERNEL_TAI);
+        let arrival = i64::try_from(meta.arrival_ns).unwrap();
+        assert!(
+            (before.nanos()..=after.nanos()).contains(&arrival),
+            "the arrival between two readings"
+        );
+        meta
+    }
+
+    /// Of a plain IPv4 frame that the program redirects, longer and longer ones.
+    pub fn assert_passes_what_no_chunk_holds(&self, plain: &UdpFrame) {
+        let of_length = |octets: usize| plain.clone().payload(&vec![0; octets - 42]).build();
+        let limit = usize::from(FRAME_LIMIT);
+        self.assert_redirected(&of_length(limit));
+        self.assert_passed(&of_length(limit + 1), Verdict::PassedTooLong);
+        // Longer than a page: the kernel runs it as a multi-buffer frame.
+        self.assert_passed(&of_length(6000), Verdict::PassedTooLong);
+    }
+
+    /// The context is not reset between the runs of one call: metadata must not pile up.
+    pub fn assert_redirects_repeatedly(&self, frame: &[u8]) {
+        const RUNS: u32 = 1000;
+        let before = self.program.verdicts().unwrap().of(Verdict::Redirected);
+        self.program
+            .test_run(ProgramInput {
+                data_in: Some(frame),
+                repeat: RUNS,
+                ..ProgramInput::default()
+            })
+            .unwrap();
+        let after = self.program.verdicts().unwrap().of(Verdict::Redirected);
+        assert_eq!(after - before, u64::from(RUNS));
     }
 }
 
