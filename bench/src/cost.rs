@@ -13,9 +13,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use ebpf::{DropProgram, Mode};
 use testbed::{DEFAULT_TIMEOUT, Signal, Veth, VethConfig};
 
+use crate::discard::attach_drop;
+use crate::figures::Spread;
 use crate::load::{self, Load};
 use crate::machine::Machine;
 use crate::procfs::{process_time, resident_kib};
@@ -64,7 +65,7 @@ pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut dropped = Vec::new();
     for round in 1..=options.rounds {
         let side = against_reflector(options)?;
-        let process = per_packet(side.process, side.load.received).to_string();
+        let process = format!("{:.0}", per_packet(side.process, side.load.received));
         let lost = side
             .load
             .sent
@@ -82,21 +83,21 @@ pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 }
 
 fn print_medians(reflected: &[Reflected], dropped: &[Load]) {
-    let of = |figure: fn(&Reflected) -> u64| median(reflected.iter().map(figure));
+    let of = |figure: fn(&Reflected) -> f64| Spread::of(reflected.iter().map(figure)).median;
     let process = of(|side| per_packet(side.process, side.load.received));
     let busy = of(|side| per_packet(side.load.busy, side.load.sent));
-    let floor = median(dropped.iter().map(|side| per_packet(side.busy, side.sent)));
+    let floor = Spread::of((dropped.iter()).map(|side| per_packet(side.busy, side.sent))).median;
     println!("\nmedians of {} rounds", reflected.len());
     println!(
-        "  resident memory                  {:>8} KiB",
-        of(|side| side.resident_kib)
+        "  resident memory                  {:>8.0} KiB",
+        of(|side| float(side.resident_kib))
     );
-    println!("  reflector process                {process:>8} ns per reflected packet");
-    println!("  whole machine, reflector         {busy:>8} ns per packet");
-    println!("  whole machine, XDP drop instead  {floor:>8} ns per packet");
+    println!("  reflector process                {process:>8.0} ns per reflected packet");
+    println!("  whole machine, reflector         {busy:>8.0} ns per packet");
+    println!("  whole machine, XDP drop instead  {floor:>8.0} ns per packet");
     println!(
-        "  difference                       {:>8} ns per packet",
-        busy.saturating_sub(floor)
+        "  difference                       {:>8.0} ns per packet",
+        (busy - floor).max(0.0)
     );
 }
 
@@ -130,14 +131,7 @@ fn against_reflector(options: &Options) -> Result<Reflected, Box<dyn Error>> {
 
 fn against_drop(options: &Options) -> Result<Load, Box<dyn Error>> {
     let veth = new_veth()?;
-    let ifindex = veth.reflector.ifindex;
-    // The attachment lives as long as its descriptor, in whatever namespace that is.
-    let _attachment = veth.reflector.namespace.run(|| {
-        let program = DropProgram::load().map_err(|error| error.to_string())?;
-        program
-            .attach(ifindex, Mode::Native)
-            .map_err(|error| error.to_string())
-    })?;
+    let _attachment = attach_drop(&veth.reflector)?;
     offer(options, &veth)
 }
 
@@ -149,7 +143,7 @@ fn offer(options: &Options, veth: &Veth) -> Result<Load, Box<dyn Error>> {
 
 fn print_row(round: u32, against: &str, load: &Load, lost: &str, process: &str) -> io::Result<()> {
     println!(
-        "{round:>6} {against:>10} {:>10} {lost:>8} {:>12} {:>12} {process:>14}",
+        "{round:>6} {against:>10} {:>10} {lost:>8} {:>12} {:>12.0} {process:>14}",
         load.sent,
         per_second(load.sent, load.elapsed),
         per_packet(load.busy, load.sent),
@@ -157,23 +151,18 @@ fn print_row(round: u32, against: &str, load: &Load, lost: &str, process: &str) 
     io::stdout().flush()
 }
 
-fn per_packet(time: Duration, packets: u64) -> u64 {
-    u64::try_from(time.as_nanos() / u128::from(packets.max(1))).unwrap_or(u64::MAX)
+/// In nanoseconds.
+fn per_packet(time: Duration, packets: u64) -> f64 {
+    time.as_secs_f64() * 1e9 / float(packets.max(1))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+fn float(count: u64) -> f64 {
+    count as f64
 }
 
 fn per_second(packets: u64, time: Duration) -> u128 {
     u128::from(packets) * 1_000_000_000 / time.as_nanos().max(1)
-}
-
-fn median(values: impl Iterator<Item = u64>) -> u64 {
-    let mut values: Vec<u64> = values.collect();
-    values.sort_unstable();
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0,
-        odd if odd % 2 == 1 => values[middle],
-        _ => values[middle - 1].midpoint(values[middle]),
-    }
 }
 
 #[cfg(test)]
@@ -181,15 +170,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_of_an_even_count_is_the_mean_of_the_middle_two() {
-        assert_eq!(median([9, 1, 5].into_iter()), 5);
-        assert_eq!(median([9, 1, 5, 7].into_iter()), 6);
-        assert_eq!(median(std::iter::empty()), 0);
-    }
-
-    #[test]
     fn time_is_shared_out_among_packets() {
-        assert_eq!(per_packet(Duration::from_secs(1), 1_000_000), 1_000);
-        assert_eq!(per_packet(Duration::from_secs(1), 0), 1_000_000_000);
+        let of_a_second = |packets| format!("{:.0}", per_packet(Duration::from_secs(1), packets));
+        assert_eq!(of_a_second(1_000_000), "1000");
+        assert_eq!(of_a_second(0), "1000000000");
     }
 }

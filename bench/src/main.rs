@@ -1,6 +1,7 @@
 //! Benchmarks over veth: both sides in one run, with the machine's state beside the figures.
 
 mod cost;
+mod discard;
 mod figures;
 mod flood;
 mod load;

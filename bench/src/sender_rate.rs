@@ -16,12 +16,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use ebpf::{Attachment, DropProgram, Mode};
+use ebpf::Attachment;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde_json::Value;
 use testbed::{DEFAULT_TIMEOUT, Process, Signal, Veth, VethConfig};
 
+use crate::discard::attach_drop;
 use crate::figures::Spread;
 use crate::flood::{self, flood};
 use crate::machine::Machine;
@@ -296,15 +297,8 @@ impl OtherEnd {
             reflector.wait_for_line("ready: ", DEFAULT_TIMEOUT)?;
             return Ok(Self::Reflector(reflector));
         }
-        // The attachment lives as long as its descriptor, in whatever namespace that is.
-        let attachment = end.namespace.run(|| {
-            let program = DropProgram::load().map_err(|error| error.to_string())?;
-            program
-                .attach(end.ifindex, Mode::Native)
-                .map_err(|error| error.to_string())
-        })?;
         Ok(Self::Drop {
-            _attachment: attachment,
+            _attachment: attach_drop(end)?,
         })
     }
 
