@@ -221,12 +221,7 @@ impl Scene {
         };
         let outbox = self.outbox(endpoints, departures, &exchange, &mut queue);
         let control = Control::default();
-        let mut recorder = Recorder::new(Wanted {
-            intervals: Some(Duration::from_secs(3600)),
-            overview: None,
-        });
-        recorder.begin(SystemClock.utc(), 1);
-        let recorder = Mutex::new(recorder);
+        let recorder = Mutex::new(recorder());
         let pauses = Mutex::default();
         let unfinished = AtomicUsize::new(1);
         let share = Share::WHOLE;
@@ -298,6 +293,16 @@ impl Scene {
             began,
         }
     }
+}
+
+/// Of one interval that holds the whole run.
+fn recorder() -> Recorder {
+    let mut recorder = Recorder::new(Wanted {
+        intervals: Some(Duration::from_secs(3600)),
+        overview: None,
+    });
+    recorder.begin(SystemClock.utc(), 1);
+    recorder
 }
 
 /// Takes what was transmitted and delivers the answers, unless the worker is gone; false when there
