@@ -89,17 +89,19 @@ fn ten_thousand_packets_are_reflected_in_order_and_every_frame_comes_home() {
     assert_eq!(kernel.tx_invalid(), 0);
 }
 
+/// Says that the far side has ended, by a failure too.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn reflects_between_two_threads() {
     let count = if cfg!(miri) { 60 } else { 20_000 };
     let (mut queue, mut kernel) = small(32, u32::MAX - 9);
-    /// Says that the far side has ended, by a failure too.
-    struct Done<'a>(&'a AtomicBool);
-    impl Drop for Done<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
