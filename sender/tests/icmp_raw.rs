@@ -10,12 +10,16 @@ use std::sync::Arc;
 use sender::transport::IcmpKind;
 use sender::transport::icmp_raw::IcmpWatch;
 use sender::transport::sources::Sources;
+use socket2::{Domain, Socket, Type};
 use testbed::{DEFAULT_TIMEOUT, Need, Veth, VethConfig, skip_unless, wait_until};
 
 /// Sends a datagram, as a probe of the session with this source port would leave.
 fn send(source: IpAddr, port: u16, target: SocketAddr) {
-    let socket = UdpSocket::bind((source, port)).unwrap();
-    socket.send_to(&[0; 44], target).unwrap();
+    let socket = Socket::new(Domain::for_address(target), Type::DGRAM, None).unwrap();
+    // The one before may live a moment longer, in a child of another test that is yet to execute.
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::new(source, port).into()).unwrap();
+    socket.send_to(&[0; 44], &target.into()).unwrap();
 }
 
 fn veth() -> Veth {
