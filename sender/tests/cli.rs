@@ -443,41 +443,26 @@ fn a_search_stopped_before_any_reply_is_no_success() {
         "{} --ramp 20:20:1:1h --timeout 100ms --json -",
         reflector.address
     );
-    let child = sender(&line)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = Process::spawn(&mut sender(&line)).unwrap();
     wait_until("a probe", DEFAULT_TIMEOUT, || reflector.count() > 0);
-    kill(
-        Pid::from_raw(i32::try_from(child.id()).unwrap()),
-        Signal::SIGINT,
-    )
-    .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{message}");
+    child.signal(Signal::SIGINT).unwrap();
+    let status = child.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    let message = child.stderr();
+    assert_eq!(status.code(), Some(1), "{message}");
     assert!(message.starts_with("sender: no reply from "), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
-    assert!(output.stdout.is_empty(), "nothing was found");
+    assert!(child.stdout().is_empty(), "nothing was found");
 }
 
 #[test]
 fn a_search_stopped_after_replies_says_what_it_found() {
     let reflector = Reflector::start(|_| Fate::Reply);
-    let child = sender(&format!("{} --ramp 20:20:1:1h", reflector.address))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let line = format!("{} --ramp 20:20:1:1h", reflector.address);
+    let mut child = Process::spawn(&mut sender(&line)).unwrap();
     wait_until("five probes", DEFAULT_TIMEOUT, || reflector.count() >= 5);
-    kill(
-        Pid::from_raw(i32::try_from(child.id()).unwrap()),
-        Signal::SIGINT,
-    )
-    .unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let verdict = text(&output.stdout);
+    child.signal(Signal::SIGINT).unwrap();
+    let status = child.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", child.stderr());
+    let verdict = child.stdout();
     assert!(verdict.contains("the search was stopped"), "{verdict}");
 }
