@@ -63,10 +63,6 @@ pub(super) fn run(
     let unfinished = AtomicUsize::new(setup.senders);
     let queues = std::mem::take(&mut setup.queues);
     let ends = exchanges(queues.len(), setup.senders);
-    if let Some(recorder) = recorder {
-        let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        recorder.begin(CLOCK.utc(), queues.len());
-    }
     let mut workers = Vec::new();
     for (number, (port, exchange)) in queues.into_iter().zip(ends).enumerate() {
         let site = Site {
@@ -76,6 +72,11 @@ pub(super) fn run(
         };
         let make = worker_of(config, terms, &mut setup, port, exchange, site, &unfinished)?;
         workers.push(make);
+    }
+    // After the memory for all that was had, which takes its time.
+    if let Some(recorder) = recorder {
+        let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        recorder.begin(CLOCK.utc(), workers.len());
     }
     let done = thread::scope(|scope| {
         let threads: Vec<_> = workers
