@@ -6,14 +6,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use clock::{Clock, Discipline, SystemClock};
 use ebpf::{RxMeta, StampSource};
 use sender::af_xdp::exchange::{Exchange, Owner, exchanges};
 use sender::af_xdp::outbox::{Endpoints, Outbox, OutboxParts, StampClock};
-use sender::af_xdp::worker::{Done, Drops, Worker};
+use sender::af_xdp::worker::{Arrivals, Done, Worker};
 use sender::control::Control;
 use sender::flight::{self, Departures};
 use sender::frame::{FrameSpec, FrameWriter};
@@ -65,10 +65,26 @@ enum Fate {
     Elsewhere,
 }
 
-/// The in-memory kernel has no counters.
-struct Bell(Doorbell);
+/// What the in-memory kernel has no socket for.
+#[derive(Default)]
+struct Arrived {
+    /// Something was delivered since the last wait.
+    delivered: Mutex<bool>,
+    delivery: Condvar,
+    /// For how long the worker wanted to wait, each time.
+    waits: Mutex<Vec<Duration>>,
+}
 
-impl Kernel for Bell {
+impl Arrived {
+    fn deliver(&self) {
+        *self.delivered.lock().unwrap() = true;
+        self.delivery.notify_one();
+    }
+}
+
+struct Bell<'a>(Doorbell, &'a Arrived);
+
+impl Kernel for Bell<'_> {
     fn wake_tx(&self) -> std::io::Result<Wake> {
         self.0.wake_tx()
     }
@@ -78,9 +94,19 @@ impl Kernel for Bell {
     }
 }
 
-impl Drops for Bell {
+impl Arrivals for Bell<'_> {
     fn dropped(&self) -> u64 {
         0
+    }
+
+    fn wait(&self, most: Duration) {
+        let Self(_, arrived) = self;
+        arrived.waits.lock().unwrap().push(most);
+        let delivered = arrived.delivered.lock().unwrap();
+        let waited = arrived
+            .delivery
+            .wait_timeout_while(delivered, most, |delivered| !*delivered);
+        *waited.unwrap().0 = false;
     }
 }
 
@@ -92,6 +118,8 @@ struct Scene {
     stamps: Option<StampClock>,
     /// Of how many workers this is the first.
     workers: usize,
+    /// Or it is the last, has no sessions, and is done when it has waited so often.
+    receives: Option<usize>,
     /// The kernel takes nothing out of the transmit ring.
     stuck: bool,
     timeout: Duration,
@@ -107,6 +135,8 @@ struct Played {
     pauses: Vec<Duration>,
     /// Just before its clock began to run.
     began: Instant,
+    /// The same where a reply was to wake it.
+    waits: Vec<Duration>,
 }
 
 /// Notes for how long it is asked to sleep.
@@ -147,6 +177,7 @@ impl Scene {
             times: Times::Max,
             stamps: None,
             workers: 1,
+            receives: None,
             stuck: false,
             timeout: Duration::from_secs(2),
         }
@@ -204,11 +235,17 @@ impl Scene {
             let earlier = SystemClock.tai() - STAMPED_EARLIER;
             kernel.stamp_from(u64::try_from(earlier.nanos()).unwrap());
         }
-        let bell = Bell(kernel.doorbell());
+        let arrived = Arrived::default();
+        let bell = Bell(kernel.doorbell(), &arrived);
         let sources = self.sources();
         let probe = PROBE;
-        let mut ends = exchanges(self.workers, self.workers).into_iter();
-        let exchange: Exchange = ends.next().unwrap();
+        let senders = self.workers - usize::from(self.receives.is_some());
+        let mut ends = exchanges(self.workers, senders).into_iter();
+        let exchange: Exchange = match self.receives {
+            None => ends.next(),
+            Some(_) => ends.next_back(),
+        }
+        .unwrap();
         let other = ends.next();
         let endpoints = Endpoints::new(&sources, &exchange);
         let (departures, departed) = flight::open(4096).unwrap();
@@ -219,7 +256,10 @@ impl Scene {
             ttl: 255,
             numbering: exchange.numbering(),
         };
-        let outbox = self.outbox(endpoints, departures, &exchange, &mut queue);
+        let mut outbox = self.outbox(endpoints, departures, &exchange, &mut queue);
+        if self.receives.is_some() {
+            outbox.close();
+        }
         let control = Control::default();
         let recorder = Mutex::new(recorder());
         let pauses = Mutex::default();
@@ -260,7 +300,7 @@ impl Scene {
                 recorder: Some(&recorder),
             },
             timeout: self.timeout,
-            unfinished: Some(&unfinished),
+            unfinished: self.receives.is_none().then_some(&unfinished),
             others: &unfinished,
         };
         let over = AtomicBool::new(false);
@@ -276,13 +316,18 @@ impl Scene {
                     if Instant::now() >= patience {
                         control.stop_waiting();
                     }
-                    if self.stuck || !carry(kernel, other.as_ref(), &fate, &over) {
+                    if let Some(waits) = self.receives
+                        && arrived.waits.lock().unwrap().len() >= waits
+                    {
+                        unfinished.store(0, Ordering::Release);
+                    }
+                    if self.stuck || !carry(kernel, &arrived, other.as_ref(), &fate, &over) {
                         std::thread::yield_now();
                     }
                 }
             });
             let _end = OnEnd(|| over.store(true, Ordering::Relaxed));
-            let done = worker.run().unwrap();
+            let done = worker.run();
             (done, control.sending_stopped())
         });
         Played {
@@ -291,6 +336,7 @@ impl Scene {
             stopped,
             pauses: pauses.into_inner().unwrap(),
             began,
+            waits: arrived.waits.into_inner().unwrap(),
         }
     }
 }
@@ -309,6 +355,7 @@ fn recorder() -> Recorder {
 /// was nothing.
 fn carry(
     network: &mut KernelSide,
+    arrived: &Arrived,
     other: Option<&Exchange>,
     fate: &impl Fn(usize, u32) -> Fate,
     gone: &AtomicBool,
@@ -369,6 +416,7 @@ fn carry(
             while !network.deliver(&reply, &meta) && !gone() {
                 std::thread::yield_now();
             }
+            arrived.deliver();
         }
     }
     !frames.is_empty()
@@ -536,18 +584,58 @@ fn a_run_ends_with_its_time_though_the_kernel_takes_nothing() {
 }
 
 #[test]
-fn where_the_driver_leaves_no_room_for_stamps_replies_do_not_wait_for_the_next_probe() {
+fn where_the_driver_leaves_no_room_for_stamps_replies_wake_who_waits_for_the_next_probe() {
+    const LONG: Duration = Duration::from_millis(1);
     let scene = Scene {
         times: Times::periodic(Pace::from_rate(20.0).unwrap()),
         ..Scene::new(1, 6)
     };
-    let longest_pause = |fate| {
-        let Played { done, pauses, .. } = scene.play_recorded(|_, _| fate);
-        assert_eq!(done.finished.totals.counts.received, 6);
-        pauses.into_iter().max()
+    let played = |fate| {
+        let played = scene.play_recorded(|_, _| fate);
+        assert_eq!(played.done.finished.totals.counts.received, 6);
+        played
     };
-    assert!(longest_pause(Fate::Answer) > Some(Duration::from_millis(1)));
-    assert!(longest_pause(Fate::NoMetadata) < Some(Duration::from_millis(1)));
+    // With T4 in the frame, they may wait.
+    let Played { pauses, .. } = played(Fate::Answer);
+    assert!(pauses.iter().max() > Some(&LONG), "{pauses:?}");
+    let Played { pauses, waits, .. } = played(Fate::NoMetadata);
+    assert!(pauses.iter().max() < Some(&LONG), "{pauses:?}");
+    assert!(waits.iter().max() > Some(&LONG), "{waits:?}");
+}
+
+#[test]
+fn a_worker_without_sessions_rests_until_something_comes_in() {
+    let scene = Scene {
+        workers: 2,
+        receives: Some(20),
+        ..Scene::new(1, 0)
+    };
+    let Played {
+        stopped,
+        pauses,
+        waits,
+        ..
+    } = scene.play_recorded(|_, _| Fate::Answer);
+    assert!(!stopped, "it had to be told to end");
+    assert_eq!(pauses, [], "but for what wakes it");
+    assert!(
+        waits.iter().all(|&wait| wait >= Duration::from_millis(2)),
+        "{waits:?}"
+    );
+}
+
+#[test]
+fn who_waits_for_replies_that_do_not_come_rests() {
+    let Played { pauses, waits, .. } = Scene::new(1, 10).play_recorded(|_, _| Fate::Lose);
+    let short = |rest: &&Duration| **rest < Duration::from_millis(2);
+    let short = pauses.iter().chain(&waits).filter(short).count();
+    // For a timeout of 200 ms.
+    assert!(
+        short < 10,
+        "{short} of {} rests",
+        pauses.len() + waits.len()
+    );
+    assert_ne!(waits, [], "it has to be woken");
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! One queue's thread: sends at the times of the schedule, measures what comes back.
 
-use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use clock::Clock;
 use ebpf::RxMeta;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use xsk::{Frame, Kernel, Queue};
 
 use super::exchange::{Exchange, Owner};
@@ -28,24 +32,48 @@ pub const RX_BATCH: usize = 64;
 /// Longest wait at a stretch. What comes in during a wait is stamped already; it only must not
 /// overflow the ring.
 const WAIT_MAX: Duration = Duration::from_millis(5);
-/// The same where drivers leave no room for our stamps: T4 is when we look, so this is its error.
+/// Longest wait without a look at the ring where drivers leave no room for our stamps: T4 is when
+/// we look, so this is its error.
 const WAIT_UNSTAMPED: Duration = Duration::from_micros(50);
+/// Longest wait at a stretch for replies that other workers hand over, which wake nobody: no longer
+/// than they need to fill the room for them, at 2 million a second.
+const WAIT_HANDED: Duration = Duration::from_millis(2);
+/// Pause after something came in, so that what follows comes together.
+const PAUSE: Duration = Duration::from_micros(200);
 /// More than a sleep usually overshoots by.
 const NEAR: Duration = Duration::from_micros(250);
 /// Time between two looks at ICMP errors.
 const ICMP_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What tells how many packets the kernel dropped on the way into a queue's rings.
-pub trait Drops {
-    /// How many so far.
+/// What a queue's socket tells of packets on their way in.
+pub trait Arrivals {
+    /// How many the kernel dropped so far on the way into the rings.
     fn dropped(&self) -> u64;
+
+    /// Gives the processor away until something is in the receive ring, for `most` at most.
+    fn wait(&self, most: Duration);
 }
 
-impl Drops for xsk::Socket {
+impl Arrivals for xsk::Socket {
     fn dropped(&self) -> u64 {
         self.statistics().map_or(0, |statistics| {
             statistics.rx_dropped + statistics.rx_ring_full
         })
+    }
+
+    fn wait(&self, most: Duration) {
+        let mut sockets = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        let waited = ppoll(&mut sockets, Some(TimeSpec::from_duration(most)), None);
+        let broken = match waited {
+            Ok(_) => sockets[0]
+                .revents()
+                .is_some_and(|seen| seen.intersects(!PollFlags::POLLIN)),
+            Err(error) => error != Errno::EINTR,
+        };
+        if broken {
+            // It would come back at once every time.
+            thread::sleep(PAUSE.min(most));
+        }
     }
 }
 
@@ -115,35 +143,21 @@ pub struct Turns {
     trouble: Trouble,
     unreadable: u64,
     icmp_due: Duration,
-    /// Whether the last reply to this queue brought its T4 along; `None` before the first.
-    stamped: Option<bool>,
+    /// Whether the last reply brought its T4 along; not before the first.
+    stamped: bool,
+    /// Nothing came in since the last rest.
+    quiet: bool,
     /// Set when our part is over, while others are not done.
     ended: Option<Ending>,
 }
 
-impl Turns {
-    /// How long replies may wait in the ring, `elapsed` after the start. Before the first one nobody
-    /// knows, and it may be long in coming: then the timeout is the limit.
-    fn patience(&self, elapsed: Duration, timeout: Duration) -> Duration {
-        if self.stamped.unwrap_or(elapsed > timeout) {
-            WAIT_MAX
-        } else {
-            WAIT_UNSTAMPED
-        }
-    }
-}
-
-impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
+impl<K: Kernel + Arrivals, T: Timer, C: Clock> Worker<'_, K, T, C> {
     /// Sends until the schedule is done or the run is stopped, and receives until [`Waiting`] says
     /// that the run is over.
-    ///
-    /// # Errors
-    ///
-    /// The ICMP socket fails.
-    pub fn run(mut self) -> io::Result<Done> {
+    pub fn run(mut self) -> Done {
         let mut turns = self.begin();
         let ending = loop {
-            if let Some(ending) = self.turn(&mut turns)? {
+            if let Some(ending) = self.turn(&mut turns) {
                 break ending;
             }
         };
@@ -152,7 +166,7 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
         self.outbox.sent.not_reached += self.schedule.left();
         self.outbox.sent.clock = self.clock.seen();
         let mut recorder = self.site.recorder();
-        Ok(Done {
+        Done {
             stamps: self.outbox.stamps(),
             finished: self.measurement.finish(recorder.as_deref_mut()),
             sent: self.outbox.sent,
@@ -161,7 +175,7 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
             unreadable: turns.unreadable,
             numbering: self.exchange.numbering(),
             queue: self.queue,
-        })
+        }
     }
 
     /// What [`Worker::turn`] needs.
@@ -173,18 +187,15 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
             trouble: Trouble::default(),
             unreadable: 0,
             icmp_due: Duration::ZERO,
-            stamped: None,
+            stamped: false,
+            quiet: false,
             ended: None,
         }
     }
 
     /// One turn of [`Worker::run`]: takes back what has left, measures what has come in, sends what
     /// is due. Returns the ending when the run is over.
-    ///
-    /// # Errors
-    ///
-    /// The ICMP socket fails.
-    pub fn turn(&mut self, turns: &mut Turns) -> io::Result<Option<Ending>> {
+    pub fn turn(&mut self, turns: &mut Turns) -> Option<Ending> {
         let elapsed = self.pacer.elapsed();
         self.clock.refresh(elapsed);
         self.listen(turns, elapsed);
@@ -205,12 +216,13 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
         if turns.ended.is_some()
             && (self.others.load(Ordering::Acquire) == 0 || self.site.control.waiting_stopped())
         {
-            return Ok(turns.ended);
+            return turns.ended;
         }
+        turns.quiet &= taken == 0;
         if !self.send(turns) && taken == 0 {
             self.rest(turns);
         }
-        Ok(None)
+        None
     }
 
     /// Takes notice of ICMP errors.
@@ -268,7 +280,7 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
             let data = self.queue.umem().data(&frame);
             match inbox::read(data, meta.as_ref(), &self.sources, now, offset) {
                 Ok(mut datagram) => {
-                    turns.stamped = Some(datagram.reception.source == T4Source::Xdp);
+                    turns.stamped = datagram.reception.source == T4Source::Xdp;
                     match self.exchange.hand_over(&datagram) {
                         Owner::Us(session) => {
                             datagram.session = session;
@@ -290,6 +302,8 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
         drop(recorder);
         let (matcher, measurement, site) = (&self.matcher, &mut self.measurement, &self.site);
         let handed = self.exchange.take(|datagram| {
+            // One driver serves all queues.
+            turns.stamped = datagram.reception.source == T4Source::Xdp;
             let mut recorder = site.recorder();
             let verdict = matcher.judge(measurement, datagram, recorder.as_deref_mut());
             turns.waiting.saw(verdict);
@@ -299,7 +313,7 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
 
     /// Sends what is due, after waiting for it if it is due soon; false when there was nothing.
     pub fn send(&mut self, turns: &mut Turns) -> bool {
-        let patience = turns.patience(self.pacer.elapsed(), self.timeout);
+        let stamped = turns.stamped;
         let dues = &mut turns.dues;
         if !self.outbox.is_sending() {
             return false;
@@ -322,9 +336,14 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
         dues.clear();
         let mut step = self.schedule.take(self.pacer.elapsed(), room, dues);
         if let Step::WaitUntil(due) = step {
-            let limit = self.pacer.elapsed() + patience;
+            let now = self.pacer.elapsed();
+            let limit = now + if stamped { WAIT_MAX } else { WAIT_UNSTAMPED };
             if due > limit + NEAR {
-                self.pacer.pause(patience);
+                if stamped {
+                    self.pacer.pause(WAIT_MAX);
+                } else {
+                    self.kernel.wait((due - now - NEAR).min(WAIT_MAX));
+                }
                 return true;
             }
             if !self
@@ -352,11 +371,17 @@ impl<K: Kernel + Drops, T: Timer, C: Clock> Worker<'_, K, T, C> {
         true
     }
 
-    /// Nothing to send, nothing came in: gives the processor away for a moment.
-    fn rest(&mut self, turns: &Turns) {
-        const PAUSE: Duration = Duration::from_micros(200);
-        let patience = turns.patience(self.pacer.elapsed(), self.timeout);
-        self.pacer.pause(PAUSE.min(patience));
+    /// Nothing to send, nothing came in: gives the processor away. A stamped reply may wait for those
+    /// that follow it, any other is waited for. A stop is noticed after [`WAIT_MAX`].
+    fn rest(&mut self, turns: &mut Turns) {
+        if self.outbox.is_backed_up() || turns.stamped && !turns.quiet {
+            self.pacer.pause(PAUSE);
+        } else if self.exchange.has_sessions() && self.measurement.awaited() > 0 {
+            self.kernel.wait(WAIT_HANDED);
+        } else {
+            self.kernel.wait(WAIT_MAX);
+        }
+        turns.quiet = true;
     }
 }
 

@@ -88,9 +88,7 @@ pub(super) fn run(
                     .spawn_scoped(scope, move || {
                         let stop = StopTheOthers(control);
                         let done = make().run();
-                        if done.is_ok() {
-                            std::mem::forget(stop);
-                        }
+                        std::mem::forget(stop);
                         done
                     })
                     .inspect_err(|_| control.stop_waiting())
@@ -98,7 +96,7 @@ pub(super) fn run(
             .collect();
         let mut done = Vec::new();
         for thread in threads {
-            done.push(join(thread.map_err(Error::Thread)?).map_err(Error::Receive)?);
+            done.push(join(thread.map_err(Error::Thread)?));
         }
         Ok::<_, Error>(done)
     })?;
@@ -111,7 +109,7 @@ pub(super) fn run(
     Ok(done)
 }
 
-/// A worker that fails, or panics, leaves nobody waiting for it.
+/// A worker that panics leaves nobody waiting for it.
 struct StopTheOthers<'a>(&'a Control);
 
 impl Drop for StopTheOthers<'_> {
