@@ -20,7 +20,8 @@ pub use log::{Departed, Departures, Ordinal, open, open_with};
 
 /// The state of the remembered probes of one worker.
 ///
-/// A probe takes 32 octets: 24 here and 8 in the log of departures.
+/// A probe takes 32 octets: 24 here and 8 in the log of departures. Four more there if the intended
+/// times are remembered, and four more here once one T1 is corrected.
 #[derive(Debug)]
 pub struct Flight {
     departed: Departed,
@@ -127,6 +128,17 @@ pub struct Closed {
     pub intended: Option<Utc>,
     /// Whether it was answered within the timeout; else it is lost.
     pub on_time: bool,
+}
+
+/// What became of a better T1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Correction {
+    /// It holds from now on.
+    Made,
+    /// It cannot be.
+    Implausible,
+    /// The reply was measured without it, or the probe is forgotten.
+    TooLate,
 }
 
 /// When a probe is closed although nothing answered it.
@@ -251,25 +263,31 @@ impl Flight {
     }
 
     /// Corrects T1 of a remembered probe to `departure`, if `plausible` says of the T1 it carried and
-    /// `departure` that this can be; false if not. The packet itself carried what it carried. More
-    /// than two seconds are never plausible.
+    /// `departure` that this can be, and no reply was measured. The packet itself carried what it
+    /// carried. More than two seconds are never plausible.
     pub fn correct(
         &mut self,
         probe: Ordinal,
         departure: Utc,
         plausible: impl FnOnce(Utc, Utc) -> bool,
-    ) -> bool {
+    ) -> Correction {
+        if !self.is_remembered(probe) {
+            return Correction::TooLate;
+        }
         let t1 = self.departed.t1(probe);
         let Ok(later) = i32::try_from((departure - t1).nanos()) else {
-            return false;
+            return Correction::Implausible;
         };
-        if !self.is_remembered(probe) || !plausible(t1, departure) {
-            return false;
+        if !plausible(t1, departure) {
+            return Correction::Implausible;
+        }
+        if self.state(probe).mark.has(Mark::ANSWERED) {
+            return Correction::TooLate;
         }
         self.corrections.resize(self.states.len(), 0);
         let index = self.index(probe);
         self.corrections[index] = later;
-        true
+        Correction::Made
     }
 
     /// The number of a probe in its session.

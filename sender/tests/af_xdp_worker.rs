@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use clock::{Clock, Discipline, SystemClock};
 use ebpf::{RxMeta, StampSource};
 use sender::af_xdp::exchange::{Exchange, Owner, exchanges};
-use sender::af_xdp::outbox::{Endpoints, Outbox, OutboxParts, StampClock};
+use sender::af_xdp::outbox::{Endpoints, Outbox, OutboxParts, StampClock, TxStamps};
 use sender::af_xdp::worker::{Arrivals, Done, Worker};
 use sender::control::Control;
-use sender::flight::{self, Departures};
+use sender::flight::{self, Correction, Departures, Flight};
 use sender::frame::{FrameSpec, FrameWriter};
 use sender::matching::Matcher;
 use sender::measure::interval::Interval;
@@ -116,6 +116,8 @@ struct Scene {
     limit: Limit,
     times: Times,
     stamps: Option<StampClock>,
+    /// The stamps are right, and not those of another clock.
+    stamped_now: bool,
     /// Of how many workers this is the first.
     workers: usize,
     /// Or it is the last, has no sessions, and is done when it has waited so often.
@@ -176,6 +178,7 @@ impl Scene {
             limit: Limit::packets(packets),
             times: Times::Max,
             stamps: None,
+            stamped_now: false,
             workers: 1,
             receives: None,
             stuck: false,
@@ -321,6 +324,9 @@ impl Scene {
                     {
                         unfinished.store(0, Ordering::Release);
                     }
+                    if self.stamped_now {
+                        stamp_now(kernel);
+                    }
                     if self.stuck || !carry(kernel, &arrived, other.as_ref(), &fate, &over) {
                         std::thread::yield_now();
                     }
@@ -349,6 +355,11 @@ fn recorder() -> Recorder {
     });
     recorder.begin(SystemClock.utc(), 1);
     recorder
+}
+
+/// The next packets leave now.
+fn stamp_now(kernel: &mut KernelSide) {
+    kernel.stamp_from(u64::try_from(SystemClock.tai().nanos()).unwrap());
 }
 
 /// Takes what was transmitted and delivers the answers, unless the worker is gone; false when there
@@ -531,6 +542,83 @@ fn stamps_of_another_clock_correct_nothing() {
     assert_eq!((done.stamps.kernel, done.stamps.unusable), (0, 600));
     let forward = done.finished.totals.forward.summary().unwrap();
     assert!(forward.min.nanos() >= 0, "{forward:?}");
+}
+
+#[test]
+fn stamps_correct_t1_unless_the_reply_was_faster() {
+    let scene = Scene {
+        stamps: Some(StampClock::Kernel),
+        stamped_now: true,
+        ..Scene::new(3, 600)
+    };
+    let done = scene.play(|_, _| Fate::Answer);
+    assert_conserved(&done);
+    assert_eq!(done.finished.totals.counts.received, 600);
+    let TxStamps {
+        kernel,
+        nic,
+        unusable,
+        late,
+    } = done.stamps;
+    // A packet that was stamped between the clock and the packet is before its stamp.
+    assert_eq!((kernel + late + unusable, nic), (600, 0));
+    assert_ne!(kernel, 0);
+}
+
+#[test]
+fn each_stamp_corrects_the_probe_that_it_is_of() {
+    const LATER: Nanos = Nanos::from_nanos(1_000_000_000);
+    let umem = Umem::allocate(&UmemConfig {
+        tx_metadata: true,
+        ..UmemConfig::default()
+    })
+    .unwrap();
+    let (mut queue, mut kernel) = pair(umem, RINGS, 0);
+    let scene = Scene {
+        stamps: Some(StampClock::Nic),
+        ..Scene::new(3, 0)
+    };
+    let exchange = exchanges(1, 1).remove(0);
+    let endpoints = Endpoints::new(&scene.sources(), &exchange);
+    let (departures, departed) = flight::open(4096).unwrap();
+    let mut flight = Flight::new(departed, 3).unwrap();
+    let mut outbox = scene.outbox(endpoints, departures, &exchange, &mut queue);
+    let mut clock = OwnClock::new(SystemClock, Discipline::read, StampFormat::Ntp, false);
+    clock.refresh(Duration::ZERO);
+
+    let first = SystemClock.utc() + LATER;
+    let in_tai = first.to_tai(clock.tai_offset());
+    kernel.stamp_from(u64::try_from(in_tai.nanos()).unwrap());
+    let of = |probe: u64| first + Nanos::from_nanos(i64::try_from(probe).unwrap());
+    let mut sent = 0;
+    // Unequal parts, so that probes and frames go out of step.
+    for (batch, left) in [(8, 5), (3, 4), (7, 2), (1, 9)]
+        .into_iter()
+        .cycle()
+        .take(80)
+    {
+        let room = outbox.room(&mut queue, batch);
+        let dues = vec![Duration::ZERO; room];
+        outbox.send(&mut queue, &kernel, &clock, &dues, || Duration::ZERO);
+        sent += room as u64;
+        kernel.transmitted_at_most(left);
+        flight.open();
+        outbox.reclaim(&mut queue, clock.tai_offset(), |probe, at| {
+            assert_eq!(at, of(probe));
+            flight.correct(probe, at, |t1, at| Outbox::plausible(t1, at, at))
+        });
+    }
+    kernel.transmitted();
+    outbox.reclaim(&mut queue, clock.tai_offset(), |probe, at| {
+        flight.correct(probe, at, |t1, at| Outbox::plausible(t1, at, at))
+    });
+    assert!(sent > 300, "frames come again and again: {sent}");
+    assert_eq!(outbox.stamps().nic, sent);
+    assert!((0..sent).all(|probe| flight.t1(probe) == of(probe)));
+    assert_eq!(
+        flight.correct(sent, first, |_, _| true),
+        Correction::TooLate
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clock::Clock;
 use wire::time::{Tai, TaiOffset, Utc};
 use xsk::{Frame, Kernel, Queue, Wake};
 
-use crate::flight::{Departures, Ordinal};
+use crate::flight::{Correction, Departures, Ordinal};
 use crate::frame::{FrameWriter, Pending};
 use crate::own_clock::OwnClock;
 use crate::probe::Ssid;
@@ -76,6 +76,8 @@ pub struct TxStamps {
     pub nic: u64,
     /// Stamps before T1, or later than they were read: of a clock that is not ours.
     pub unusable: u64,
+    /// Stamps read when the reply had been measured without them.
+    pub late: u64,
 }
 
 impl TxStamps {
@@ -84,6 +86,7 @@ impl TxStamps {
         self.kernel += other.kernel;
         self.nic += other.nic;
         self.unusable += other.unusable;
+        self.late += other.late;
     }
 }
 
@@ -281,12 +284,12 @@ impl Outbox {
     }
 
     /// Takes back the frames of the packets that have left, and hands the times of departure, where
-    /// they were stamped, to `departed`.
+    /// they were stamped, to `departed`, which says what came of it.
     pub fn reclaim(
         &mut self,
         queue: &mut Queue,
         offset: TaiOffset,
-        mut departed: impl FnMut(Ordinal, Utc) -> bool,
+        mut departed: impl FnMut(Ordinal, Utc) -> Correction,
     ) {
         let before = self.spare.len();
         if queue.reclaim(&mut self.spare) == 0 {
@@ -302,13 +305,12 @@ impl Outbox {
             let probe = probes.get(frame.chunk() as usize).copied();
             let at = i64::try_from(stamp).unwrap_or(i64::MAX);
             let at = Tai::from_nanos(at).to_utc(offset);
-            if !probe.is_some_and(|probe| departed(probe, at)) {
-                self.stamped.unusable += 1;
-                continue;
-            }
-            match clock {
-                StampClock::Kernel => self.stamped.kernel += 1,
-                StampClock::Nic => self.stamped.nic += 1,
+            let made = probe.map_or(Correction::Implausible, |probe| departed(probe, at));
+            match (made, clock) {
+                (Correction::Made, StampClock::Kernel) => self.stamped.kernel += 1,
+                (Correction::Made, StampClock::Nic) => self.stamped.nic += 1,
+                (Correction::Implausible, _) => self.stamped.unusable += 1,
+                (Correction::TooLate, _) => self.stamped.late += 1,
             }
         }
     }

@@ -249,15 +249,18 @@ fn a_probe_given_up_and_taken_back_makes_no_room_for_two() {
 #[test]
 fn a_departure_is_corrected_but_not_what_the_packet_carried() {
     let (mut departures, mut flight) = flight(4, 1, 2);
-    assert!(flight.correct(1, at(27), |_, _| true));
+    assert_eq!(flight.correct(1, at(27), |_, _| true), Correction::Made);
     assert_eq!((flight.t1(0), flight.t1(1)), (at(10), at(27)));
     assert_eq!(flight.find(0, 1), Some((1, at(20))));
-    assert!(flight.correct(1, at(13), |t1, _| t1 == at(20)));
+    let corrected = flight.correct(1, at(13), |t1, _| t1 == at(20));
+    assert_eq!(corrected, Correction::Made);
     assert_eq!(flight.t1(1), at(13), "the clock may have gone back");
-    assert!(!flight.correct(1, at(17), |_, _| false));
-    assert!(!flight.correct(1, at(3_000_000_000), |_, _| true));
+    for (later, plausible) in [(17, false), (3_000_000_000, true)] {
+        let corrected = flight.correct(1, at(later), |_, _| plausible);
+        assert_eq!(corrected, Correction::Implausible);
+    }
     assert_eq!(flight.t1(1), at(13), "nonsense is none");
-    assert!(!flight.correct(7, at(70), |_, _| true));
+    assert_eq!(flight.correct(7, at(70), |_, _| true), Correction::TooLate);
     assert_eq!(flight.find(0, 7), None);
     close(&mut flight, GiveUp::All);
     departures.announce(4, at(1_000));
@@ -267,6 +270,14 @@ fn a_departure_is_corrected_but_not_what_the_packet_carried() {
         at(1_000),
         "the next one in its place is not corrected"
     );
+}
+
+#[test]
+fn a_departure_told_after_the_reply_corrects_nothing() {
+    let (_departures, mut flight) = flight(4, 1, 2);
+    flight.answer(1, true, whole(5), 0);
+    assert_eq!(flight.correct(1, at(27), |_, _| true), Correction::TooLate);
+    assert_eq!(flight.t1(1), at(20));
 }
 
 #[test]

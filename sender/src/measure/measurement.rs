@@ -10,7 +10,7 @@ use super::delay::{Delays, ReflectorTimes, Split};
 use super::header::HeaderFields;
 use super::session::Session;
 use super::totals::Totals;
-use crate::flight::{Answer, Closed, Departed, Flight, GiveUp, Ordinal, Remembered};
+use crate::flight::{Answer, Closed, Correction, Departed, Flight, GiveUp, Ordinal, Remembered};
 use crate::matching::Numbering;
 use crate::recorder::{ClosedRecord, Recorder, ReplyRecord};
 
@@ -148,13 +148,13 @@ impl Measurement {
     }
 
     /// Corrects T1 of a probe to the true time of departure, if `plausible` says of the T1 it carried
-    /// and that time that it can be one; false if not.
+    /// and that time that it can be one, and the reply is not measured yet.
     pub fn departed(
         &mut self,
         probe: Ordinal,
         at: Utc,
         plausible: impl FnOnce(Utc, Utc) -> bool,
-    ) -> bool {
+    ) -> Correction {
         self.flight.correct(probe, at, plausible)
     }
 

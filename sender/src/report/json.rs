@@ -98,6 +98,7 @@ struct T1 {
     kernel_corrected: u64,
     nic_corrected: u64,
     unusable_stamps: u64,
+    late_stamps: u64,
 }
 
 /// One session.
@@ -396,6 +397,7 @@ impl From<&Outcome> for Document {
                 kernel_corrected: outcome.tx_stamps.kernel,
                 nic_corrected: outcome.tx_stamps.nic,
                 unusable_stamps: outcome.tx_stamps.unusable,
+                late_stamps: outcome.tx_stamps.late,
             },
             per_session: None,
             warnings: outcome

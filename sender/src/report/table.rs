@@ -316,7 +316,7 @@ pub(super) fn transport(outcome: &Outcome) -> String {
 fn first_stamp(outcome: &Outcome) -> String {
     let stamps = outcome.tx_stamps;
     let corrected = stamps.kernel + stamps.nic;
-    let text = by_source(&[
+    let mut text = by_source(&[
         (
             outcome.counts.sent.saturating_sub(corrected),
             "in user space",
@@ -324,13 +324,16 @@ fn first_stamp(outcome: &Outcome) -> String {
         (stamps.nic, "corrected by the network card's stamp"),
         (stamps.kernel, "corrected by the kernel's stamp"),
     ]);
-    match stamps.unusable {
-        0 => text,
-        unusable => format!(
-            "{text}; {} of another clock",
-            units::counted(unusable, "stamp is", "stamps are")
-        ),
+    for (count, what) in [
+        (stamps.unusable, "of another clock"),
+        (stamps.late, "later than the reply"),
+    ] {
+        if count > 0 {
+            let stamps = units::counted(count, "stamp is", "stamps are");
+            text = format!("{text}; {stamps} {what}");
+        }
     }
+    text
 }
 
 /// Counts and what is counted, without the zeros.

@@ -206,10 +206,17 @@ proptest! {
                     let Some(index) = next.checked_sub(back) else { continue };
                     let probe = &mut model.probes[usize::try_from(index).unwrap()];
                     if !probe.displaced {
-                        flight.correct(base + index, at(probe.t1 + later), |_, _| true);
-                        if i32::try_from(later).is_ok() {
-                            probe.correction = later;
-                        }
+                        let corrected =
+                            flight.correct(base + index, at(probe.t1 + later), |_, _| true);
+                        let expected = match i32::try_from(later) {
+                            Err(_) => Correction::Implausible,
+                            Ok(_) if probe.replies > 0 => Correction::TooLate,
+                            Ok(_) => {
+                                probe.correction = later;
+                                Correction::Made
+                            }
+                        };
+                        prop_assert_eq!(corrected, expected);
                     }
                 }
                 Step::Mark => {
