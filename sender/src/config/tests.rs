@@ -68,6 +68,12 @@ fn every_schedule_keeps_its_rate_and_seed() {
 }
 
 #[test]
+fn a_random_start_in_an_interval_beyond_all_time_is_one() {
+    let line = "a --interval 500years --burst 4294967295 --random-start --seed 7";
+    assert!(matches!(good(line).timing.times, Times::Periodic { .. }));
+}
+
+#[test]
 fn a_random_start_is_within_the_first_interval() {
     let offset = |line: &str| match good(line).timing.times {
         Times::Periodic { offset, .. } => offset,

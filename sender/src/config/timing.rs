@@ -111,7 +111,7 @@ fn times(args: &TimingArgs, seed: Seed) -> Result<Times, ConfigError> {
         ScheduleArg::Periodic => Times::Periodic {
             pace,
             offset: if args.random_start {
-                periodic::random_start(seed, pace.interval() * args.burst.get())
+                periodic::random_start(seed, pace.interval().saturating_mul(args.burst.get()))
             } else {
                 Duration::ZERO
             },
