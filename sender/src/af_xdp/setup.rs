@@ -187,7 +187,7 @@ pub fn open(config: &Config, target: SocketAddr) -> Result<Setup, SetupError> {
         vrf: config.path.vrf.as_deref(),
     })?;
     let writer = FrameWriter::new(&frame_spec(config, &path, target))?;
-    let sources = Arc::new(ports.sources().clone());
+    let sources = Arc::clone(ports.sources());
     // Without it a run says less of why nothing answers; that is no reason not to run.
     let icmp = IcmpWatch::open(target, sources, config.path.vrf.as_deref()).ok();
 

@@ -173,7 +173,7 @@ fn worker_of<'a>(
     } else {
         None
     };
-    let sources = Arc::new(setup.ports.sources().clone());
+    let sources = Arc::clone(setup.ports.sources());
     let times = share.times(timing.times, timing.burst);
     Ok(Box::new(move || Worker {
         queue,

@@ -8,6 +8,7 @@
 //! catch is answered by the kernel.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -42,13 +43,13 @@ pub struct PortPlan<'a> {
 /// Source ports, the first of them held as long as this lives.
 #[derive(Debug)]
 pub struct Ports {
-    sources: Sources,
+    sources: Arc<Sources>,
     held: Vec<Socket>,
 }
 
 impl Ports {
     /// Which address and port each session has.
-    pub fn sources(&self) -> &Sources {
+    pub fn sources(&self) -> &Arc<Sources> {
         &self.sources
     }
 
@@ -87,13 +88,21 @@ pub fn reserve(plan: &PortPlan<'_>) -> Result<Ports, OpenError> {
                 bound(plan, address, port)?;
             }
         }
-        return Ok(Ports { sources, held });
+        return Ok(Ports {
+            sources: Arc::new(sources),
+            held,
+        });
     }
     let mut from = EPHEMERAL_FIRST;
     loop {
         let sources = sources(plan, search(plan, from)?)?;
         match hold(plan, &sources, held) {
-            Ok(held) => return Ok(Ports { sources, held }),
+            Ok(held) => {
+                return Ok(Ports {
+                    sources: Arc::new(sources),
+                    held,
+                });
+            }
             // Somebody was faster. There are only so many ports, so this ends.
             Err(OpenError::PortInUse(port)) if port < u16::MAX => from = port + 1,
             Err(error) => return Err(error),
