@@ -104,22 +104,14 @@ impl Nic {
     /// # Errors
     /// As [`mtu`](Self::mtu).
     pub fn channels(&self) -> Result<Channels, Error> {
-        match sys::interface_channels(self.control.as_fd(), &self.c_name) {
-            Ok(channels) => Ok(Channels {
-                rx: channels
-                    .combined_count
-                    .saturating_add(channels.rx_count)
-                    .max(1),
-                tx: channels
-                    .combined_count
-                    .saturating_add(channels.tx_count)
-                    .max(1),
-            }),
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                Ok(Channels { rx: 1, tx: 1 })
-            }
-            Err(error) => Err(self.sort("count the interface's queues", error)),
-        }
+        let answer = sys::interface_channels(self.control.as_fd(), &self.c_name);
+        let channels = self.told("count the interface's queues", answer)?;
+        let channels = channels.unwrap_or_default();
+        let of = |more: u32| channels.combined_count.saturating_add(more).max(1);
+        Ok(Channels {
+            rx: of(channels.rx_count),
+            tx: of(channels.tx_count),
+        })
     }
 
     /// Largest packet in octets, without the Ethernet header.
@@ -155,6 +147,39 @@ impl Nic {
             .then_some(address))
     }
 
+    /// Whether it takes the VLAN tags off what it receives before an XDP program sees it: with
+    /// rx-vlan-offload on, network cards do. `veth` only passes on what its peer keeps beside a
+    /// packet, and leaves tags within a packet where they are; it counts as one that does not.
+    ///
+    /// A driver that cannot say does not.
+    ///
+    /// # Errors
+    /// As [`mtu`](Self::mtu).
+    pub fn strips_vlan_tags(&self) -> Result<bool, Error> {
+        let control = self.control.as_fd();
+        let features = self.told(
+            "ask for the interface's features",
+            sys::interface_features(control, &self.c_name),
+        )?;
+        if features.is_none_or(|features| features & sys::ETH_FLAG_RXVLAN == 0) {
+            return Ok(false);
+        }
+        let driver = self.told(
+            "ask for the interface's driver",
+            sys::interface_driver(control, &self.c_name),
+        )?;
+        Ok(driver.as_deref() != Some("veth"))
+    }
+
+    /// An answer, or `None` from a driver that does not know the question.
+    fn told<T>(&self, operation: &'static str, answer: io::Result<T>) -> Result<Option<T>, Error> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+            Err(error) => Err(self.sort(operation, error)),
+        }
+    }
+
     fn sort(&self, operation: &'static str, source: io::Error) -> Error {
         if source.raw_os_error() == Some(libc::ENODEV) {
             return Error::NoSuchInterface {
@@ -180,6 +205,7 @@ mod tests {
         assert!(lo.mtu().unwrap() >= 1280);
         // The loopback driver does not count its queues.
         assert_eq!(lo.channels().unwrap(), Channels { rx: 1, tx: 1 });
+        assert!(!lo.strips_vlan_tags().unwrap());
     }
 
     #[test]

@@ -14,8 +14,12 @@ use std::ptr;
 /// headroom (`include/uapi/linux/bpf.h`).
 pub(crate) const XDP_PACKET_HEADROOM: u32 = 256;
 
-/// `ETHTOOL_GCHANNELS` (`include/uapi/linux/ethtool.h`).
+/// `ETHTOOL_GDRVINFO`, `ETHTOOL_GFLAGS` and `ETHTOOL_GCHANNELS` (`include/uapi/linux/ethtool.h`).
+const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+/// `ETH_FLAG_RXVLAN`: rx-vlan-offload is on.
+pub(crate) const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 /// `SIOCETHTOOL` (`include/uapi/linux/sockios.h`).
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
@@ -33,6 +37,23 @@ pub(crate) struct EthtoolChannels {
     other_count: u32,
     pub(crate) combined_count: u32,
 }
+
+/// `struct ethtool_value` (`include/uapi/linux/ethtool.h`).
+#[repr(C)]
+struct EthtoolValue {
+    cmd: u32,
+    data: u32,
+}
+
+/// `struct ethtool_drvinfo` (`include/uapi/linux/ethtool.h`).
+#[repr(C)]
+struct EthtoolDrvinfo {
+    cmd: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+const _: () = assert!(size_of::<EthtoolDrvinfo>() == 196);
 
 /// A type the kernel and we may both write: without pointers, and valid for every bit pattern.
 ///
@@ -243,12 +264,45 @@ pub(crate) fn interface_channels(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<
         cmd: ETHTOOL_GCHANNELS,
         ..EthtoolChannels::default()
     };
-    let mut request = named_request(name)?;
-    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
-    // SAFETY: `ifru_data` points to an `ethtool_channels`, as the command in it says, and both it
-    // and the request outlive the call.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL, &raw mut request) })?;
+    // SAFETY: an `ethtool_channels`, as the command in it says.
+    unsafe { ethtool(fd, name, &raw mut channels) }?;
     Ok(channels)
+}
+
+/// `ETHTOOL_GFLAGS`: some of the features that are switched on.
+pub(crate) fn interface_features(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<u32> {
+    let mut value = EthtoolValue {
+        cmd: ETHTOOL_GFLAGS,
+        data: 0,
+    };
+    // SAFETY: an `ethtool_value`, as the command in it says.
+    unsafe { ethtool(fd, name, &raw mut value) }?;
+    Ok(value.data)
+}
+
+/// `ETHTOOL_GDRVINFO`: the name of the driver.
+pub(crate) fn interface_driver(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<String> {
+    let mut info = EthtoolDrvinfo {
+        cmd: ETHTOOL_GDRVINFO,
+        driver: [0; 32],
+        rest: [0; 160],
+    };
+    // SAFETY: an `ethtool_drvinfo`, as the command in it says.
+    unsafe { ethtool(fd, name, &raw mut info) }?;
+    let driver = CStr::from_bytes_until_nul(&info.driver).unwrap_or_default();
+    Ok(driver.to_string_lossy().into_owned())
+}
+
+/// `SIOCETHTOOL`.
+///
+/// # Safety
+/// `data` must point to the structure that the command in its first field reads and writes.
+unsafe fn ethtool<T>(fd: BorrowedFd<'_>, name: &CStr, data: *mut T) -> io::Result<()> {
+    let mut request = named_request(name)?;
+    request.ifr_ifru.ifru_data = data.cast();
+    // SAFETY: the caller answers for what `ifru_data` points to; both it and the request outlive the
+    // call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL, &raw mut request) }).map(drop)
 }
 
 /// An ioctl(2) that takes an interface's name and answers in the same `ifreq`, by value.

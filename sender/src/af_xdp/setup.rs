@@ -88,6 +88,12 @@ pub enum SetupError {
     /// The link is down.
     #[error("{0} has no carrier; check the cable and the other end")]
     NoCarrier(String),
+    /// The program would not see the tags that tell whose replies are ours.
+    #[error(
+        "{0} takes VLAN tags off before XDP sees them, so no reply would be found; switch that off \
+         with: ethtool -K {0} rxvlan off"
+    )]
+    TagsStripped(String),
     /// More queues asked for than there are.
     #[error("--queues {asked} is more than the {queues} of {interface} that send and receive")]
     Queues {
@@ -119,7 +125,11 @@ impl SetupError {
             | Self::Socket(_)
             | Self::Map(_)
             | Self::Open(OpenError::System { .. }) => true,
-            Self::Open(_) | Self::Frame(_) | Self::NoCarrier(_) | Self::Queues { .. } => false,
+            Self::Open(_)
+            | Self::Frame(_)
+            | Self::NoCarrier(_)
+            | Self::TagsStripped(_)
+            | Self::Queues { .. } => false,
         }
     }
 }
@@ -170,6 +180,9 @@ impl Setup {
 pub fn open(config: &Config, target: SocketAddr) -> Result<Setup, SetupError> {
     let path = find_path(config, target)?;
     let nic = Nic::by_index(path.ifindex)?;
+    if !config.path.vlans.is_empty() && nic.strips_vlan_tags()? {
+        return Err(SetupError::TagsStripped(path.interface));
+    }
     let chunk = check_length(config, &path, target)?;
     let channels = nic.channels()?;
     // Copy-mode transmit takes nothing for a transmit queue that does not exist, and says nothing.

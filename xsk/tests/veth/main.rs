@@ -137,6 +137,13 @@ fn transmits_ten_thousand_packets_that_arrive_at_the_other_end() {
 }
 
 #[test]
+fn a_veth_takes_no_tags_off_though_it_reports_the_offload() {
+    with_veth(|| {
+        assert!(!Nic::by_name("near").unwrap().strips_vlan_tags().unwrap());
+    });
+}
+
+#[test]
 fn receives_packets_with_the_metadata_of_the_xdp_program() {
     with_veth(|| {
         let (near, mut near_queue) = open("near", 0);
