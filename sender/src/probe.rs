@@ -3,7 +3,7 @@
 
 use rand_pcg::rand_core::Rng;
 use wire::error_estimate::ErrorEstimate;
-use wire::twamp::{REQUEST_LEN, RequestFields, STAMP_LEN};
+use wire::twamp::{REQUEST_LEN, RequestFields, STAMP_LEN, write_ssid};
 
 use crate::seed::Seed;
 
@@ -53,8 +53,8 @@ pub struct Probe {
     ssid: Option<Ssid>,
 }
 
-/// Where the SSID is (RFC 8972 section 3).
-const SSID: std::ops::Range<usize> = 14..16;
+/// Where the SSID ends (RFC 8972 section 3).
+const SSID_END: usize = 16;
 
 impl Probe {
     /// A probe of `spec` with an empty header.
@@ -85,8 +85,8 @@ impl Probe {
         };
         // `new` made room for the header.
         let _ = fields.emit(&mut self.octets);
-        if let (Some(ssid), Some(room)) = (self.ssid, self.octets.get_mut(SSID)) {
-            room.copy_from_slice(&ssid.of_session(session).to_be_bytes());
+        if let Some(ssid) = self.ssid {
+            let _ = write_ssid(&mut self.octets, ssid.of_session(session));
         }
         &self.octets
     }
@@ -105,7 +105,7 @@ impl Probe {
     /// the header.
     pub fn has_rest_of(&self, head: &[u8], len: usize) -> bool {
         let rest = if self.ssid.is_some() {
-            SSID.end
+            SSID_END
         } else {
             REQUEST_LEN
         };

@@ -71,39 +71,55 @@ fn measure(
     if config.path.transport == TransportArg::Socket {
         return sockets::run(config, terms, addresses, control, recorder);
     }
-    match open_first(config, addresses) {
+    let opened = open_first(
+        addresses,
+        |target| setup::open(config, target),
+        |error| matches!(error, SetupError::Path(_)),
+    );
+    match opened {
         Ok((target, setup)) => af_xdp::run(config, terms, target, setup, control, recorder),
-        Err(error) if config.path.transport == TransportArg::Auto && error.is_for_sockets() => {
+        Err(Some(error))
+            if config.path.transport == TransportArg::Auto && error.is_for_sockets() =>
+        {
             let mut done = sockets::run(config, terms, addresses, control, recorder)?;
             done.transport = Transport::Socket {
                 instead: Some(error.to_string()),
             };
             Ok(done)
         }
-        Err(error) => Err(error.into()),
+        Err(refusal) => Err(refused(config, refusal)),
     }
 }
 
-/// The transport to the first address that there is a way to.
-fn open_first(
-    config: &Config,
+/// The first of the `addresses` that `open` can make a transport to, and that. After an error that
+/// `leaves_others` the next address is tried; if none will do, the first error counts, and `None`
+/// says that there was no address.
+fn open_first<T, E>(
     addresses: &[SocketAddr],
-) -> Result<(SocketAddr, setup::Setup), SetupError> {
+    open: impl Fn(SocketAddr) -> Result<T, E>,
+    leaves_others: impl Fn(&E) -> bool,
+) -> Result<(SocketAddr, T), Option<E>> {
     let mut refusal = None;
     for &target in addresses {
-        match setup::open(config, target) {
-            Ok(setup) => return Ok((target, setup)),
-            Err(error @ SetupError::Path(_)) => {
+        match open(target) {
+            Ok(transport) => return Ok((target, transport)),
+            Err(error) if leaves_others(&error) => {
                 refusal.get_or_insert(error);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(Some(error)),
         }
     }
-    // A name that is resolved has an address.
-    Err(
-        refusal.unwrap_or(SetupError::Path(crate::path::PathError::NotUnicast(
-            std::net::Ipv4Addr::UNSPECIFIED.into(),
-        ))),
+    Err(refusal)
+}
+
+/// Why there is no transport. A name that is resolved has an address.
+fn refused<E: Into<Error>>(config: &Config, refusal: Option<E>) -> Error {
+    refusal.map_or_else(
+        || Error::Resolve {
+            host: config.target.host.clone(),
+            source: std::io::Error::other("the name has no address"),
+        },
+        Into::into,
     )
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clock::Clock;
 
-use super::{CLOCK, Done, RunTerms, join, may_spin};
+use super::{CLOCK, Done, RunTerms, join, may_spin, open_first, refused};
 use crate::af_xdp::outbox::TxStamps;
 use crate::config::Config;
 use crate::control::Control;
@@ -40,7 +40,9 @@ pub(super) fn run(
     control: &Control,
     recorder: Option<&Mutex<Recorder>>,
 ) -> Result<Done, Error> {
-    let (address, transmit, receive) = open_first(config, addresses)?;
+    let (address, (transmit, receive)) =
+        open_first(addresses, |target| open(config, target), leaves_others)
+            .map_err(|refusal| refused(config, refusal))?;
     let endpoints = Endpoints {
         address,
         source: transmit.source(),
@@ -113,36 +115,24 @@ pub(super) fn run(
     })
 }
 
-/// The transport to the first address that there is a route to.
-fn open_first(
-    config: &Config,
-    addresses: &[SocketAddr],
-) -> Result<(SocketAddr, SocketTransmit, SocketReceive), Error> {
-    let mut refusal = None;
-    for &target in addresses {
-        let plan = SocketPlan {
-            target,
-            sources: config.path.sources,
-            source_port: config.path.source_port,
-            spread: config.spread(),
-            header: config.header,
-            device: config.path.vrf.clone().or(config.path.interface.clone()),
-        };
-        match socket::open(&plan) {
-            Ok((transmit, receive)) => return Ok((target, transmit, receive)),
-            Err(error @ (OpenError::Unreachable { .. } | OpenError::Family { .. })) => {
-                refusal.get_or_insert(error);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(refusal.map_or_else(
-        || Error::Resolve {
-            host: config.target.host.clone(),
-            source: std::io::Error::other("the name has no address"),
-        },
-        Error::Open,
-    ))
+/// The sockets to an address.
+fn open(config: &Config, target: SocketAddr) -> Result<(SocketTransmit, SocketReceive), OpenError> {
+    socket::open(&SocketPlan {
+        target,
+        sources: config.path.sources,
+        source_port: config.path.source_port,
+        spread: config.spread(),
+        header: config.header,
+        device: config.path.vrf.clone().or(config.path.interface.clone()),
+    })
+}
+
+/// Whether another address may have a route where this one has none.
+fn leaves_others(error: &OpenError) -> bool {
+    matches!(
+        error,
+        OpenError::Unreachable { .. } | OpenError::Family { .. }
+    )
 }
 
 /// How long the receiving thread may pause with replies coming in: a quarter of the time in which
