@@ -13,12 +13,8 @@ pub const RX_META_VERSION: u32 = 0x5457_0001;
 pub struct StampSource(pub u8);
 
 impl StampSource {
-    /// No stamp: user space must take one.
-    pub const NONE: Self = Self(0);
     /// `bpf_ktime_get_tai_ns()` in the driver: nanoseconds since 1970 TAI.
     pub const KERNEL_TAI: Self = Self(1);
-    /// The NIC's clock, nanoseconds on that clock's own scale.
-    pub const NIC: Self = Self(2);
 }
 
 /// `struct rx_meta`: what either XDP program writes just below a redirected frame.

@@ -25,8 +25,6 @@ pub struct Progress {
     pub received: u64,
     /// Probes given up so far.
     pub lost: u64,
-    /// Round trip of the latest reply in nanoseconds.
-    pub last_round_trip: Option<i64>,
     /// ICMP errors about our probes.
     pub icmp: IcmpCounts,
 }
@@ -59,7 +57,6 @@ impl Control {
             sum.sent += worker.sent;
             sum.received += worker.received;
             sum.lost += worker.lost;
-            sum.last_round_trip = worker.last_round_trip.or(sum.last_round_trip);
             sum.icmp.absorb(&worker.icmp);
         }
         sum
@@ -103,7 +100,6 @@ mod tests {
             sent: 3,
             received: 1,
             lost: 1,
-            last_round_trip: Some(-5),
             icmp: IcmpCounts::default(),
         };
         control.publish(1, progress);
@@ -112,12 +108,10 @@ mod tests {
             0,
             Progress {
                 sent: 2,
-                last_round_trip: None,
                 ..progress
             },
         );
         let sum = control.progress();
         assert_eq!((sum.sent, sum.received, sum.lost), (5, 2, 2));
-        assert_eq!(sum.last_round_trip, Some(-5));
     }
 }

@@ -69,7 +69,8 @@ pub struct Waiting {
     busy: Instant,
     /// When sending ended.
     ended: Option<Instant>,
-    last: Option<Nanos>,
+    /// A reply came in.
+    answered: bool,
     longest: Nanos,
     timeout: Duration,
 }
@@ -102,7 +103,7 @@ impl Waiting {
             next_tick: now,
             busy: now,
             ended: None,
-            last: None,
+            answered: false,
             longest: Nanos::ZERO,
             timeout,
         }
@@ -111,7 +112,7 @@ impl Waiting {
     /// Takes the verdict on a datagram.
     pub fn saw(&mut self, verdict: Option<Verdict>) {
         if let Some(Verdict::Received { round_trip }) = verdict {
-            self.last = Some(round_trip);
+            self.answered = true;
             self.longest = self.longest.max(round_trip);
         }
     }
@@ -179,7 +180,7 @@ impl Waiting {
     /// Whether the network said, to whichever worker, that the target cannot be reached, and nothing
     /// came here that says otherwise.
     fn hopeless(&self, site: &Site<'_>) -> bool {
-        self.last.is_none() && site.control.progress().icmp.unreachable() > 0
+        !self.answered && site.control.progress().icmp.unreachable() > 0
     }
 
     /// How long to wait for duplicates of the last replies.
@@ -195,7 +196,6 @@ impl Waiting {
             sent: counts.sent,
             received: counts.received,
             lost: counts.lost().saturating_sub(measurement.awaited()),
-            last_round_trip: self.last.map(Nanos::nanos),
             icmp: trouble.icmp,
         };
         site.control.publish(site.worker, progress);

@@ -197,7 +197,6 @@ fn knows_of_a_probe_before_its_reply() {
         sent: 1,
         received: 1,
         lost: 0,
-        last_round_trip: Some(5_000),
         icmp: IcmpCounts::default(),
     };
     assert_eq!(scene.control.progress(), expected);

@@ -23,8 +23,8 @@ impl Share {
     };
 
     /// Its send times: a periodic schedule's in turn, a random one's with gaps of their own, whose
-    /// union is again of the same kind. Not the times of RFC 4656, which are one sequence: deal
-    /// them to one worker. Slots are of `burst` packets each.
+    /// union is again of the same kind. The times of RFC 4656 are one sequence, for one worker only,
+    /// and stay as they are. Slots are of `burst` packets each.
     pub fn times(self, times: Times, burst: NonZeroU32) -> Times {
         match times {
             _ if self.workers <= 1 => times,
@@ -36,11 +36,7 @@ impl Share {
                 pace: pace.divided(self.workers),
                 seed: self.seed(seed),
             },
-            Times::Owamp { pace, sid } => Times::Owamp {
-                pace: pace.divided(self.workers),
-                sid: self.seed(sid),
-            },
-            Times::Max => Times::Max,
+            Times::Owamp { .. } | Times::Max => times,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -122,13 +122,6 @@ impl IcmpWatch {
         }
         let session = self.sources.session(address, port)?;
         Some(IcmpError { session, kind })
-    }
-}
-
-impl AsFd for IcmpWatch {
-    /// Readable when there are errors, for poll and epoll.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }
 
