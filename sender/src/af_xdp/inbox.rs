@@ -33,7 +33,8 @@ pub fn read<'a>(
     now: Utc,
     offset: TaiOffset,
 ) -> Result<Datagram<'a>, Unreadable> {
-    // The metadata lies in memory shared with the kernel: it is a hint, the frame decides.
+    // Of the metadata, which the XDP program wrote, session and stamp are taken. Where in the frame
+    // things are, the frame itself tells.
     let layout = Layout::parse(frame).map_err(|_| Unreadable::Unknown)?;
     let packet = Packet::new(frame, &layout).map_err(|_| Unreadable::Unknown)?;
     if !packet.verify_ipv4_header() {

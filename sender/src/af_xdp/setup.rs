@@ -437,8 +437,8 @@ fn stamp_clock(config: &Config, queues: &[Port], zero_copy: bool) -> Option<Stam
     match config.path.tx_stamps {
         _ if !possible => None,
         TxStampsArg::Auto | TxStampsArg::On if zero_copy => Some(StampClock::Nic),
-        // In copy mode the stamp is taken when the packet's buffer is freed. On veth that is after
-        // the peer has seen it.
+        // In copy mode the stamp is taken when the packet's buffer is let go. On veth the receiving
+        // side does that, before or after its own stamp, as the peer may be.
         TxStampsArg::Auto | TxStampsArg::Off => None,
         TxStampsArg::On => Some(StampClock::Kernel),
     }
