@@ -154,7 +154,7 @@ impl Waiting {
                     recorder.settle(site.worker, until);
                 }
             }
-            self.publish(measurement, trouble, site);
+            Self::publish(measurement, trouble, site);
         }
         let ended = self.ended?;
         let waited = now.duration_since(ended);
@@ -167,7 +167,7 @@ impl Waiting {
         } else {
             return None;
         };
-        self.publish(measurement, trouble, site);
+        Self::publish(measurement, trouble, site);
         if let Some(mut recorder) = site.recorder() {
             recorder.retire(site.worker);
         }
@@ -190,7 +190,7 @@ impl Waiting {
         twice.max(LINGER_MIN).min(self.timeout)
     }
 
-    fn publish(&self, measurement: &Measurement, trouble: &Trouble, site: &Site<'_>) {
+    fn publish(measurement: &Measurement, trouble: &Trouble, site: &Site<'_>) {
         let counts = measurement.counts();
         let progress = Progress {
             sent: counts.sent,

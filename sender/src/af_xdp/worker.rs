@@ -342,7 +342,8 @@ impl<K: Kernel + Arrivals, T: Timer, C: Clock> Worker<'_, K, T, C> {
                 if stamped {
                     self.pacer.pause(WAIT_MAX);
                 } else {
-                    self.kernel.wait((due - now - NEAR).min(WAIT_MAX));
+                    self.kernel
+                        .wait(due.saturating_sub(now + NEAR).min(WAIT_MAX));
                 }
                 return true;
             }
