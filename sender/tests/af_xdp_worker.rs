@@ -218,7 +218,11 @@ impl Scene {
             departures,
             stamps: self.stamps,
         };
-        Outbox::new(parts, exchange, queue, 64)
+        let mut outbox = Outbox::new(parts, exchange, queue, 64);
+        if self.receives.is_some() {
+            outbox.close();
+        }
+        outbox
     }
 
     /// Runs the worker in this thread and the network, which asks `fate` of each probe, in another.
@@ -226,30 +230,39 @@ impl Scene {
         self.play_recorded(fate).done
     }
 
-    fn play_recorded(&self, fate: impl Fn(usize, u32) -> Fate + Sync) -> Played {
+    fn rings(&self) -> (Queue, KernelSide) {
         let umem = Umem::allocate(&UmemConfig {
             frames: 1024,
             tx_metadata: self.stamps.is_some(),
             ..UmemConfig::default()
         })
         .unwrap();
-        let (mut queue, mut kernel) = pair(umem, RINGS, u32::MAX - 100);
+        let (queue, mut kernel) = pair(umem, RINGS, u32::MAX - 100);
         if self.stamps.is_some() {
             let earlier = SystemClock.tai() - STAMPED_EARLIER;
             kernel.stamp_from(u64::try_from(earlier.nanos()).unwrap());
         }
+        (queue, kernel)
+    }
+
+    /// The worker's end and that of another, if there is one.
+    fn ends(&self) -> (Exchange, Option<Exchange>) {
+        let senders = self.workers - usize::from(self.receives.is_some());
+        let mut ends = exchanges(self.workers, senders).into_iter();
+        let ours = match self.receives {
+            None => ends.next(),
+            Some(_) => ends.next_back(),
+        };
+        (ours.unwrap(), ends.next())
+    }
+
+    fn play_recorded(&self, fate: impl Fn(usize, u32) -> Fate + Sync) -> Played {
+        let (mut queue, kernel) = self.rings();
         let arrived = Arrived::default();
         let bell = Bell(kernel.doorbell(), &arrived);
         let sources = self.sources();
         let probe = PROBE;
-        let senders = self.workers - usize::from(self.receives.is_some());
-        let mut ends = exchanges(self.workers, senders).into_iter();
-        let exchange: Exchange = match self.receives {
-            None => ends.next(),
-            Some(_) => ends.next_back(),
-        }
-        .unwrap();
-        let other = ends.next();
+        let (exchange, other) = self.ends();
         let endpoints = Endpoints::new(&sources, &exchange);
         let (departures, departed) = flight::open(4096).unwrap();
         let terms = Terms {
@@ -259,21 +272,17 @@ impl Scene {
             ttl: 255,
             numbering: exchange.numbering(),
         };
-        let mut outbox = self.outbox(endpoints, departures, &exchange, &mut queue);
-        if self.receives.is_some() {
-            outbox.close();
-        }
+        let outbox = self.outbox(endpoints, departures, &exchange, &mut queue);
         let control = Control::default();
         let recorder = Mutex::new(recorder());
         let pauses = Mutex::default();
         let unfinished = AtomicUsize::new(1);
-        let share = Share::WHOLE;
         let began = Instant::now();
         let worker = Worker {
             queue,
             kernel: bell,
             schedule: Schedule::new(
-                share.times(self.times, NonZeroU32::MIN),
+                Share::WHOLE.times(self.times, NonZeroU32::MIN),
                 NonZeroU32::MIN,
                 self.limit,
             ),
@@ -560,7 +569,7 @@ fn stamps_correct_t1_unless_the_reply_was_faster() {
         unusable,
         late,
     } = done.stamps;
-    // A packet that was stamped between the clock and the packet is before its stamp.
+    // A probe may get its T1 between the stamp and what it stamps.
     assert_eq!((kernel + late + unusable, nic), (600, 0));
     assert_ne!(kernel, 0);
 }

@@ -23,7 +23,7 @@ use reflector::datagram::{Arrival, Unanswered, answer};
 use reflector::reflect::Timescale;
 use sender::af_xdp::exchange::exchanges;
 use sender::af_xdp::outbox::{Endpoints, Outbox, OutboxParts};
-use sender::af_xdp::worker::{Drops, RX_BATCH, Turns, Worker};
+use sender::af_xdp::worker::{Arrivals, RX_BATCH, Turns, Worker};
 use sender::control::Control;
 use sender::flight::{self, GiveUp};
 use sender::frame::{FrameSpec, FrameWriter};
@@ -103,10 +103,13 @@ impl Kernel for Idle {
     }
 }
 
-impl Drops for Idle {
+impl Arrivals for Idle {
     fn dropped(&self) -> u64 {
         0
     }
+
+    /// What there is to receive is in the ring before a stretch begins.
+    fn wait(&self, _most: Duration) {}
 }
 
 /// A worker, and the other side of its rings.
@@ -226,7 +229,7 @@ impl<'a> Rig<'a> {
         match part {
             Part::Send => self.send_turns(),
             Part::Receive => self.receive_turns(),
-            Part::Both => self.whole_turns()?,
+            Part::Both => self.whole_turns(),
         }
         let took = processor_time()?.saturating_sub(start);
         match part {
@@ -273,11 +276,10 @@ impl<'a> Rig<'a> {
     }
 
     #[inline(never)]
-    fn whole_turns(&mut self) -> io::Result<()> {
+    fn whole_turns(&mut self) {
         for _ in 0..TURNS {
-            self.worker.turn(&mut self.turns)?;
+            self.worker.turn(&mut self.turns);
         }
-        Ok(())
     }
 
     /// Takes what was transmitted, and brings the answers if `answers` says so.
