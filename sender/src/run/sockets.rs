@@ -22,15 +22,10 @@ use crate::receiving::Receiving;
 use crate::recorder::Recorder;
 use crate::schedule::Schedule;
 use crate::sending::Sending;
+use crate::transport::settle;
 use crate::transport::socket::{self, SocketPlan};
 use crate::transport::{OpenError, SocketReceive, SocketTransmit};
 use crate::waiting::Site;
-
-/// Time between opening the sockets and the first probe.
-///
-/// The kernel switches receive timestamps on in a work item after the first socket asks for them
-/// (`net_enable_timestamp` in net/core/dev.c). Until it has run, T4 has to be taken in user space.
-const SETTLE: Duration = Duration::from_millis(20);
 
 /// Runs a measurement to the first of the `addresses` that there is a route to.
 pub(super) fn run(
@@ -58,7 +53,7 @@ pub(super) fn run(
             .map_err(Error::Memory)?;
     let measured = terms.measure(config, config.sessions, Numbering::ALL);
     let measurement = Measurement::new(measured, departed).map_err(Error::Memory)?;
-    thread::sleep(SETTLE);
+    settle::await_kernel_stamps();
 
     let site = Site {
         worker: 0,

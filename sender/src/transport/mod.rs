@@ -2,7 +2,8 @@
 //!
 //! A transport is two halves, so that one thread can own each: [`Transmit`] and [`Receive`].
 //! [`socket`] is the one over UDP sockets. For one that writes frames itself, [`ports`] keeps the
-//! source ports of its [`sources::Sources`], and [`icmp_raw`] hears of ICMP errors.
+//! source ports of its [`sources::Sources`], and [`icmp_raw`] hears of ICMP errors. `settle` waits for
+//! the kernel's receive stamps.
 
 mod descriptors;
 mod icmp;
@@ -10,6 +11,7 @@ mod icmp_quote;
 pub mod icmp_raw;
 pub mod ports;
 mod receive;
+pub(crate) mod settle;
 pub mod socket;
 pub mod sources;
 

@@ -334,7 +334,7 @@ fn set_header(socket: &Socket, target: SocketAddr, header: HeaderConfig) -> io::
 
 /// Asks for what comes along with replies: T4, TTL, DSCP and ECN, ICMP errors, and the count of
 /// dropped ones.
-fn watch(socket: &Socket, target: SocketAddr) -> nix::Result<()> {
+pub(super) fn watch(socket: &Socket, target: SocketAddr) -> nix::Result<()> {
     // Not SO_TIMESTAMPNS: for a datagram that the kernel did not stamp, that one reports the time
     // of the system call, and nothing tells the two apart. This one reports nothing then.
     let software = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
