@@ -15,6 +15,7 @@ pub mod interface;
 pub mod program;
 pub mod queue;
 pub mod reflect;
+pub mod rule;
 pub mod service;
 pub mod stop;
 pub mod summary;
