@@ -7,9 +7,6 @@ use xsk::Nic;
 
 use crate::error::Error;
 
-/// Destination, source, `EtherType`, and the two VLAN tags a frame may carry.
-const LINK_HEADER_MAX: u32 = 14 + 2 * 4;
-
 /// An interface as it was when it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
@@ -73,11 +70,6 @@ impl Interface {
             up: flags.is_up(),
             running: flags.is_running(),
         })
-    }
-
-    /// Longest frame it can receive, VLAN tags included.
-    pub const fn frame_max(&self) -> u32 {
-        self.mtu.saturating_add(LINK_HEADER_MAX)
     }
 }
 

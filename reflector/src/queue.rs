@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clock::SystemClock;
 use tracing::warn;
-use xsk::{BindMode, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
+use xsk::{BindMode, ChunkFit, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
 
 use crate::args::{Args, Poll};
 use crate::counters::QueueCounters;
@@ -18,11 +18,6 @@ use crate::interface::Interface;
 use crate::stop::Stop;
 use crate::wait::Waiter;
 use crate::worker::{SharedTimescale, Worker};
-
-/// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: the kernel puts packets this far into a chunk.
-const KERNEL_HEADROOM: u32 = 256;
-const SMALL_CHUNK: u32 = 2048;
-const LARGE_CHUNK: u32 = 4096;
 
 /// Zero-copy: everything leaves after the commit, so a larger batch costs T3 nothing. Copy mode: the
 /// kernel sends one descriptor after the other, about a microsecond each, all with one T3.
@@ -105,11 +100,11 @@ impl QueueHandle {
         timescale: &Arc<SharedTimescale>,
         stop: &Stop,
     ) -> Result<Self, Error> {
-        let chunk = chunk_size(plan.interface);
+        let fit = ChunkFit::for_mtu(plan.interface.mtu);
         let umem = Umem::allocate(&UmemConfig {
             // Fill ring and receive ring full; what is being sent comes out of the latter.
             frames: plan.args.ring_size.saturating_mul(2),
-            chunk_size: chunk,
+            chunk_size: fit.chunk_size,
             ..UmemConfig::default()
         })?;
         let (socket, queue) = Socket::open(&socket_config(plan), umem)?;
@@ -141,7 +136,7 @@ impl QueueHandle {
 
         Ok(Self {
             queue: plan.queue,
-            frame_limit: u16::try_from(chunk - KERNEL_HEADROOM).unwrap_or(u16::MAX),
+            frame_limit: fit.frame_limit,
             zero_copy,
             counters,
             socket: descriptor,
@@ -208,15 +203,6 @@ fn socket_config(plan: &QueuePlan<'_>) -> SocketConfig {
             BindMode::Auto
         },
         ..SocketConfig::new(plan.interface.index, plan.queue)
-    }
-}
-
-/// Small where a full-sized frame fits in it.
-fn chunk_size(interface: &Interface) -> u32 {
-    if interface.frame_max() <= SMALL_CHUNK - KERNEL_HEADROOM {
-        SMALL_CHUNK
-    } else {
-        LARGE_CHUNK
     }
 }
 
