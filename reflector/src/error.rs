@@ -24,6 +24,18 @@ pub enum Error {
     /// The interface vanished while the reflector ran.
     #[error("interface {0} disappeared: start again once it is back")]
     InterfaceGone(String),
+    /// The XDP program would not see the tags that tell VLANs apart.
+    #[error(
+        "{interface} takes VLAN tags off before XDP sees them, and its driver does not let go of \
+         it: try `ethtool -K {interface} {off}`, or use another interface",
+        off = .stripping.ethtool_off()
+    )]
+    VlanTagsHidden {
+        /// The interface.
+        interface: String,
+        /// Which tags.
+        stripping: xsk::VlanStripping,
+    },
     /// More queues asked for than there are.
     #[error(
         "--queues {asked} is more than the {available} queues of {name} that both receive and \

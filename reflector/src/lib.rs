@@ -5,7 +5,6 @@
 //! - [`service`] sets up, watches over addresses, clock and link, and takes down; [`program`] gets
 //!   the XDP program onto the interface.
 
-pub mod addresses;
 pub mod args;
 pub mod counters;
 pub mod cpus;
@@ -19,5 +18,6 @@ pub mod rule;
 pub mod service;
 pub mod stop;
 pub mod summary;
+pub mod vlan_offload;
 pub mod wait;
 pub mod worker;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use clock::Discipline;
 use ebpf::{ListenerKey, Mode, Rule};
+use host::{ChangeWatch, HostView};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -21,7 +22,6 @@ use tracing::{debug, info, warn};
 use wire::time::TimestampFormat;
 use xsk::Socket;
 
-use crate::addresses::{self, ChangeWatch};
 use crate::args::{Args, Poll, Queues};
 use crate::cpus;
 use crate::error::Error;
@@ -31,6 +31,7 @@ use crate::queue::{QueueHandle, QueuePlan};
 use crate::reflect::Timescale;
 use crate::stop::Stop;
 use crate::summary::Summary;
+use crate::vlan_offload::VlanOffload;
 use crate::worker::SharedTimescale;
 
 /// How often the clock's state is read. RFC 4656 asks for an honest Error Estimate, and the kernel's
@@ -42,6 +43,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Service {
     args: Args,
     interface: Interface,
+    vlan_offload: VlanOffload,
     program: AttachedProgram,
     queues: Vec<QueueHandle>,
     timescale: Arc<SharedTimescale>,
@@ -82,9 +84,11 @@ impl Service {
         if let Err(error @ xsk::Error::Unsupported) = Socket::probe() {
             return Err(error.into());
         }
+        let vlan_offload = VlanOffload::off(interface.index)?;
         let program = program::attach(&interface, count, args.xdp_mode)?;
         let mut service = Self {
             args,
+            vlan_offload,
             program,
             queues: Vec::with_capacity(cpus.len()),
             timescale,
@@ -194,6 +198,7 @@ impl Service {
             }
             found => found?,
         };
+        self.vlan_offload.keep_off()?;
         self.program.set_interface(
             now.index,
             ebpf::Interface {
@@ -211,8 +216,8 @@ impl Service {
     }
 
     fn refresh_listeners(&mut self) -> Result<(), Error> {
-        let local = addresses::local(&self.interface.name)
-            .map_err(Error::system("reading this host's addresses"))?;
+        let host = HostView::read().map_err(Error::system("reading this host's addresses"))?;
+        let local = host.local_addresses(self.interface.index);
         let wanted: BTreeSet<IpAddr> = if self.args.addresses.is_empty() {
             local
         } else {

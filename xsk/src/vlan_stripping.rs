@@ -86,9 +86,13 @@ impl Places {
         ] {
             let Some(place) = place else { continue };
             let block = place / 32;
-            if let (Some(change), Some(now)) = (changes.get_mut(block), features.get(block)) {
-                change.valid |= bit(place) & now.available;
-                change.requested |= if on { bit(place) } else { 0 };
+            let bit = bit(place);
+            if let (Some(change), Some(now)) = (changes.get_mut(block), features.get(block))
+                && now.available & bit != 0
+                && (now.active & bit != 0) != on
+            {
+                change.valid |= bit;
+                change.requested |= if on { bit } else { 0 };
             }
         }
         changes
@@ -198,18 +202,18 @@ mod tests {
 
     #[test]
     fn only_these_features_are_changed_and_only_where_they_can_be() {
-        let change = |available, wanted| places().changes(&features(available, [!0; 2]), wanted);
-        let block = |valid, requested| FeatureChange { valid, requested };
-        assert_eq!(
-            change([!0; 2], VlanStripping::OFF),
-            [block(0b100, 0), block(0b10, 0)]
-        );
-        assert_eq!(
-            change([!0; 2], BOTH),
-            [block(0b100, 0b100), block(0b10, 0b10)]
-        );
-        let fixed = change([0; 2], VlanStripping::OFF);
-        assert!(fixed.iter().all(|change| change.valid == 0));
+        let change = |available, active, wanted| {
+            let changes = places().changes(&features(available, active), wanted);
+            changes.iter().map(|to| (to.valid, to.requested)).collect()
+        };
+        let changes: Vec<_> = change([!0; 2], [!0; 2], VlanStripping::OFF);
+        assert_eq!(changes, [(0b100, 0), (0b10, 0)]);
+        let changes: Vec<_> = change([!0; 2], [0; 2], BOTH);
+        assert_eq!(changes, [(0b100, 0b100), (0b10, 0b10)]);
+        let changes: Vec<_> = change([!0; 2], [!0, 0], VlanStripping::OFF);
+        assert_eq!(changes, [(0b100, 0), (0, 0)], "one is off already");
+        let changes: Vec<_> = change([0; 2], [!0; 2], VlanStripping::OFF);
+        assert_eq!(changes, [(0, 0), (0, 0)], "the driver cannot");
     }
 
     #[test]
