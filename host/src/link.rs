@@ -148,3 +148,76 @@ fn vrf(data: &[InfoVrf]) -> LinkKind {
         table: table.unwrap_or(0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `struct ifinfomsg` of Ethernet interface 9, up and without carrier, and attributes: by hand.
+    fn message(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut octets = vec![0, 0];
+        octets.extend(1_u16.to_ne_bytes());
+        octets.extend(9_u32.to_ne_bytes());
+        octets.extend(1_u32.to_ne_bytes());
+        octets.extend(0_u32.to_ne_bytes());
+        for (kind, value) in attributes {
+            octets.extend(attribute(*kind, value));
+        }
+        octets
+    }
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut octets = Vec::new();
+        octets.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
+        octets.extend(kind.to_ne_bytes());
+        octets.extend(value);
+        octets.resize(octets.len().next_multiple_of(4), 0);
+        octets
+    }
+
+    const IFLA_ADDRESS: u16 = 1;
+    const IFLA_IFNAME: u16 = 3;
+    const IFLA_LINK: u16 = 5;
+    const IFLA_LINKINFO: u16 = 18;
+    const IFLA_LINK_NETNSID: u16 = 37;
+
+    #[test]
+    fn an_attribute_that_makes_no_sense_counts_as_absent() {
+        let link = read(&message(&[
+            (IFLA_LINK, &[1]),
+            (IFLA_ADDRESS, &[2, 0, 0]),
+            (IFLA_LINKINFO, &[0xff; 5]),
+            (IFLA_IFNAME, b"eth0\0"),
+        ]));
+        let expected = Link {
+            index: 9,
+            name: "eth0".to_owned(),
+            mtu: 65535,
+            up: true,
+            ..Link::default()
+        };
+        assert_eq!(link, Some(expected));
+        assert_eq!(read(&[0; 15]), None, "cut off");
+    }
+
+    #[test]
+    fn an_index_of_another_namespace_is_no_parent_here() {
+        // IFLA_INFO_KIND, IFLA_INFO_DATA with IFLA_VLAN_ID 30.
+        let info = [
+            attribute(1, b"vlan\0"),
+            attribute(2, &attribute(1, &30_u16.to_ne_bytes())),
+        ]
+        .concat();
+        let parent = 2_u32.to_ne_bytes();
+        let mut attributes: Vec<(u16, &[u8])> = vec![(IFLA_LINK, &parent), (IFLA_LINKINFO, &info)];
+        let kind = |attributes: &[(u16, &[u8])]| read(&message(attributes)).unwrap().kind;
+        let vlan = |parent| LinkKind::Vlan {
+            parent,
+            id: 30,
+            service: false,
+        };
+        assert_eq!(kind(&attributes), vlan(2));
+        attributes.push((IFLA_LINK_NETNSID, &[0; 4]));
+        assert_eq!(kind(&attributes), vlan(0));
+    }
+}
