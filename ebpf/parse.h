@@ -28,20 +28,17 @@ struct vlan_header {
 	__be16 next;
 };
 
+#define MAC_WORDS (ETH_ALEN / 2)
+
 /* What parsing finds out. Offsets as in struct rx_meta. */
 struct packet {
+	struct flow_key flow; /* all but the interface */
 	__u16 l3;
 	__u16 l4;
 	__u16 payload;
 	__u16 payload_len;
+	__be16 mac[MAC_WORDS]; /* destination */
 	__u8 vlan_tags;
-	__u8 mac[ETH_ALEN];   /* destination */
-	__u16 outer_vid;      /* VLAN IDs as in the map keys of shared.h, */
-	__u16 inner_vid;
-	__u8 source[16];      /* addresses too */
-	__u8 destination[16];
-	__be16 source_port;
-	__be16 destination_port;
 };
 
 /*
@@ -79,7 +76,9 @@ static __always_inline int parse_ethernet(struct cursor *at, struct packet *pack
 
 	if (!eth)
 		return -PASSED_TRUNCATED;
-	__builtin_memcpy(packet->mac, eth->h_dest, ETH_ALEN);
+#pragma unroll
+	for (int i = 0; i < MAC_WORDS; i++)
+		packet->mac[i] = ((__be16 *)eth->h_dest)[i];
 	protocol = eth->h_proto;
 
 #pragma unroll
@@ -94,9 +93,9 @@ static __always_inline int parse_ethernet(struct cursor *at, struct packet *pack
 			return -PASSED_TRUNCATED;
 		vid = bpf_ntohs(tag->tci) & VLAN_VID_MASK;
 		if (depth == 0)
-			packet->outer_vid = vid;
+			packet->flow.scope.outer_vid = vid;
 		else
-			packet->inner_vid = vid;
+			packet->flow.scope.inner_vid = vid;
 		packet->vlan_tags = depth + 1;
 		protocol = tag->next;
 	}
@@ -106,11 +105,18 @@ static __always_inline int parse_ethernet(struct cursor *at, struct packet *pack
 }
 
 /* Writes a.b.c.d as ::ffff:a.b.c.d; `address` must come zeroed. */
-static __always_inline void map_ipv4(__u8 *address, __be32 ipv4)
+static __always_inline void map_ipv4(__be32 *address, __be32 ipv4)
 {
-	address[10] = 0xff;
-	address[11] = 0xff;
-	__builtin_memcpy(&address[12], &ipv4, sizeof(ipv4));
+	address[2] = bpf_htonl(0xffff);
+	address[3] = ipv4;
+}
+
+/* By words: packets and keys are aligned no better, and clang would copy octets one by one. */
+static __always_inline void copy_ipv6(__be32 *address, const struct in6_addr *ipv6)
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		address[i] = ipv6->s6_addr32[i];
 }
 
 /* Both IP parsers return the octets behind the IP header, or a negative verdict. */
@@ -133,8 +139,8 @@ static __always_inline int parse_ipv4(struct cursor *at, struct packet *packet)
 	if (ip->protocol != IPPROTO_UDP)
 		return -PASSED_NOT_UDP;
 
-	map_ipv4(packet->source, ip->saddr);
-	map_ipv4(packet->destination, ip->daddr);
+	map_ipv4(packet->flow.source, ip->saddr);
+	map_ipv4(packet->flow.destination, ip->daddr);
 	return total - sizeof(*ip);
 }
 
@@ -178,8 +184,8 @@ static __always_inline int parse_ipv6(struct cursor *at, struct packet *packet)
 	if (is_mapped_ipv4(&ip->daddr) || is_mapped_ipv4(&ip->saddr))
 		return -PASSED_IP_MALFORMED;
 
-	__builtin_memcpy(packet->source, &ip->saddr, sizeof(ip->saddr));
-	__builtin_memcpy(packet->destination, &ip->daddr, sizeof(ip->daddr));
+	copy_ipv6(packet->flow.source, &ip->saddr);
+	copy_ipv6(packet->flow.destination, &ip->daddr);
 	return bpf_ntohs(ip->payload_len);
 }
 
@@ -221,8 +227,8 @@ static __always_inline int parse_frame(void *data, void *end, struct packet *pac
 	/* The frame may be longer (Ethernet padding), never shorter. */
 	if (at.pos + packet->payload_len > end)
 		return -PASSED_TRUNCATED;
-	packet->source_port = udp->source;
-	packet->destination_port = udp->dest;
+	packet->flow.source_port = udp->source;
+	packet->flow.destination_port = udp->dest;
 	return 0;
 }
 

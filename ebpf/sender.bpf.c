@@ -30,21 +30,22 @@ int sender(struct xdp_md *ctx)
 	if (verdict)
 		return pass(-verdict);
 
-	key.ifindex = ctx->ingress_ifindex;
-	key.outer_vid = packet.outer_vid;
-	key.inner_vid = packet.inner_vid;
-	__builtin_memcpy(key.local, packet.destination, sizeof(key.local));
-	__builtin_memcpy(key.remote, packet.source, sizeof(key.remote));
-	key.remote_port = packet.source_port;
+	key.scope = packet.flow.scope;
+	__builtin_memcpy(key.local, packet.flow.destination, sizeof(key.local));
+	__builtin_memcpy(key.remote, packet.flow.source, sizeof(key.remote));
+	key.remote_port = packet.flow.source_port;
 	range = bpf_map_lookup_elem(&sessions, &key);
 	if (!range)
 		return pass(PASSED_NO_SESSION);
 	/* Unsigned: a port below the first is far beyond the last. */
-	offset = (__u32)bpf_ntohs(packet.destination_port) - range->first_port;
+	offset = (__u32)bpf_ntohs(packet.flow.destination_port) - range->first_port;
 	if (offset >= range->ports)
 		return pass(PASSED_NO_SESSION);
 
-	return steer(ctx, &packet, frame_limit, range->first_session + offset);
+	verdict = can_steer(ctx, frame_limit);
+	if (verdict)
+		return pass(-verdict);
+	return steer(ctx, &packet, range->first_session + offset, 0);
 }
 
 /* Nothing called here asks for it, but metadata kfuncs load only into GPL-compatible programs. */

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clock::Discipline;
-use ebpf::{ListenerKey, Mode, Rule};
+use ebpf::{Generation, ListenerKey, Mode, Rule, Scope, SharedMaps, Sizes};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -42,6 +42,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Service {
     args: Args,
     interface: Interface,
+    rules: SharedMaps,
+    generation: u16,
     program: AttachedProgram,
     queues: Vec<QueueHandle>,
     timescale: Arc<SharedTimescale>,
@@ -82,9 +84,12 @@ impl Service {
         if let Err(error @ xsk::Error::Unsupported) = Socket::probe() {
             return Err(error.into());
         }
-        let program = program::attach(&interface, count, args.xdp_mode)?;
+        let rules = SharedMaps::create(Sizes::default())?;
+        let program = program::attach(&rules, &interface, count, args.xdp_mode)?;
         let mut service = Self {
             args,
+            rules,
+            generation: 0,
             program,
             queues: Vec::with_capacity(cpus.len()),
             timescale,
@@ -223,13 +228,13 @@ impl Service {
                 .filter(|asked| local.contains(asked))
                 .collect()
         };
+        if wanted != self.active {
+            self.publish(&wanted)?;
+        }
         for address in self.active.difference(&wanted) {
-            self.program.remove_listener(&self.listener(*address))?;
             info!("no longer answering on {address}");
         }
         for address in wanted.difference(&self.active) {
-            self.program
-                .add_listener(&self.listener(*address), Rule { id: 0 })?;
             info!("answering on {address} port {}", self.args.port);
         }
         self.active = wanted;
@@ -264,14 +269,26 @@ impl Service {
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 
-    fn listener(&self, address: IpAddr) -> ListenerKey {
-        ListenerKey {
-            ifindex: self.interface.index,
-            outer_vid: 0,
-            inner_vid: 0,
+    /// Tells the XDP program what it answers for.
+    fn publish(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), Error> {
+        let scope = Scope::untagged(self.interface.index);
+        let port = self.args.port;
+        let listener = |&address: &IpAddr| ListenerKey {
+            scope,
             address,
-            port: self.args.port,
-        }
+            port,
+        };
+        self.generation = self.generation.wrapping_add(1);
+        self.rules.publish(&Generation {
+            number: self.generation,
+            listeners: addresses
+                .iter()
+                .map(|address| (listener(address), Rule::open(0)))
+                .collect(),
+            own_addresses: addresses.iter().map(|&address| (scope, address)).collect(),
+            ..Generation::default()
+        })?;
+        Ok(())
     }
 
     fn frame_limit(&self) -> u16 {
@@ -283,11 +300,9 @@ impl Service {
     }
 
     /// Stops claiming packets, lets the workers end, collects the figures and the first failure.
-    fn shut_down(mut self) -> (Summary, Option<Error>) {
-        for address in std::mem::take(&mut self.active) {
-            if let Err(error) = self.program.remove_listener(&self.listener(address)) {
-                debug!("{error}");
-            }
+    fn shut_down(self) -> (Summary, Option<Error>) {
+        if let Err(error) = self.rules.withdraw() {
+            debug!("{error}");
         }
         self.stop.raise();
         let finished = self.queues.into_iter().map(QueueHandle::finish);

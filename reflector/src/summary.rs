@@ -95,12 +95,16 @@ impl Summary {
     }
 
     fn write_xdp(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (redirected, passed): (Vec<_>, Vec<_>) = self
+        let (redirected, others): (Vec<_>, Vec<_>) = self
             .verdicts
             .iter()
             .partition(|(verdict, _)| verdict.is_redirect());
+        let (dropped, passed): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|(verdict, _)| verdict.is_drop());
         let words = |(verdict, count): (Verdict, u64)| (verdict.meaning(), count);
         write_counts(f, "XDP program", redirected.into_iter().map(words))?;
+        write_counts(f, "dropped by XDP", dropped.into_iter().map(words))?;
         write_counts(f, "passed to the kernel", passed.into_iter().map(words))
     }
 }

@@ -20,7 +20,7 @@ impl DropProgram {
     ///
     /// See [`LoadError`].
     pub fn load() -> Result<Self, LoadError> {
-        let object = object::load(&ELF.0, true, &[])?;
+        let object = object::load(&ELF.0, true, &[], &[])?;
         Ok(Self {
             program: object::program_fd(&object, "drop")?,
         })

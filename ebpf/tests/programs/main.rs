@@ -5,4 +5,5 @@
 
 mod bench;
 mod reflector;
+mod rules;
 mod sender;

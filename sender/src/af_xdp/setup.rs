@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ebpf::{
-    Attached, Attempt, BestError, Interface, LoadError, MapError, Mode, SenderProgram, SessionKey,
-    SessionRange, attach_best,
+    Attached, Attempt, BestError, Interface, LoadError, MapError, Mode, Scope, SenderProgram,
+    SessionKey, SessionRange, attach_best,
 };
 use xsk::{BindMode, Nic, Queue, Socket, SocketConfig, Umem, UmemConfig};
 
@@ -262,9 +262,11 @@ impl Setup {
                 continue;
             }
             let key = SessionKey {
-                ifindex: self.path.ifindex,
-                outer_vid: vid(0),
-                inner_vid: vid(1),
+                scope: Scope {
+                    ifindex: self.path.ifindex,
+                    outer_vid: vid(0),
+                    inner_vid: vid(1),
+                },
                 local,
                 remote: target.ip(),
                 remote_port: target.port(),
