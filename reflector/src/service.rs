@@ -152,7 +152,12 @@ impl Service {
         loop {
             let wake = self.wait(next_tick.saturating_duration_since(Instant::now()))?;
             if wake.signal {
-                return Ok(());
+                // The summary names the interface as it is called by now.
+                return if wake.change {
+                    self.refresh_interface()
+                } else {
+                    Ok(())
+                };
             }
             if self.stop.is_raised() {
                 // A worker ended by itself. Where the interface went, that is the better message.

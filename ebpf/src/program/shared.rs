@@ -127,9 +127,11 @@ impl SharedMaps {
         // Nobody looks into the other slot: the generation before last is gone, see below.
         let [old, new] = [*slot, 1 - *slot];
         let tables = generation.tables(new);
-        let sessions = Map::with_entries("sessions", MapType::Hash, tables.sessions)?;
+        if !tables.sessions.is_empty() {
+            let sessions = Map::with_entries("sessions", MapType::Hash, tables.sessions)?;
+            self.exact_sessions.set_inner(new.into(), &sessions)?;
+        }
         let listeners = Map::with_entries("listeners", MapType::Hash, tables.listeners)?;
-        self.exact_sessions.set_inner(new.into(), &sessions)?;
         self.generations.set_inner(0, &listeners)?;
         *slot = new;
         self.exact_sessions.clear_inner(old.into())
