@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use libbpf_rs::{
     ErrorKind, MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder, OpenMapMut,
-    OpenObject, ProgramMut,
+    OpenObject, ProgramInput, ProgramMut,
 };
 
 use crate::{LoadError, MapError};
@@ -89,6 +90,24 @@ pub(crate) fn program_fd(object: &Object, name: &str) -> Result<OwnedFd, LoadErr
         .as_fd()
         .try_clone_to_owned()
         .map_err(|error| LoadError::Refused(error.into()))
+}
+
+/// Runs the program called `name` so many times over a frame; returns the mean time of a run.
+pub(crate) fn time_runs(
+    object: &Object,
+    name: &str,
+    frame: &[u8],
+    repeat: u32,
+) -> Result<Duration, LoadError> {
+    let input = ProgramInput {
+        data_in: Some(frame),
+        repeat,
+        ..ProgramInput::default()
+    };
+    let output = program(object, name)?
+        .test_run(input)
+        .map_err(LoadError::Refused)?;
+    Ok(output.duration)
 }
 
 /// A handle of its own on the map called `name`.
@@ -179,9 +198,12 @@ impl Map {
         &self,
         index: u32,
     ) -> Result<[u64; COUNT], MapError> {
-        let per_cpu = self.with(|map| map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY))?;
+        let per_cpu = self.with(|map| {
+            map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound).into())
+        })?;
         let mut sums = [0_u64; COUNT];
-        for cpu in per_cpu.unwrap_or_default() {
+        for cpu in per_cpu {
             let (numbers, _) = cpu.as_chunks();
             for (sum, number) in sums.iter_mut().zip(numbers) {
                 *sum += u64::from_ne_bytes(*number);

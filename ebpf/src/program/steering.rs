@@ -117,11 +117,6 @@ impl<R: Role> SteeringProgram<R> {
     ///
     /// As for [`Self::test_run`].
     pub fn time_runs(&self, frame: &[u8], repeat: u32) -> Result<Duration, LoadError> {
-        let output = self.test_run(ProgramInput {
-            data_in: Some(frame),
-            repeat,
-            ..ProgramInput::default()
-        })?;
-        Ok(output.duration)
+        object::time_runs(&self.object, R::NAME, frame, repeat)
     }
 }
