@@ -93,49 +93,70 @@ static __always_inline void count_for(const struct rule *rule, enum listener_cou
 		own->packets[what]++;
 }
 
-/* The rule of the packet: an exact session's, else its listener's, else none. `key` is the latter's. */
+/*
+ * The rule of the packet: an exact session's, else its listener's, else none. `key` is the latter's,
+ * and comes zeroed.
+ */
 static __always_inline struct rule *find_rule(void *listeners, const struct packet *packet,
 					      struct listener_key *key)
 {
 	struct rule *rule;
 
-	key->scope = packet->flow.scope;
-	__builtin_memcpy(key->address, packet->flow.destination, sizeof(key->address));
-	key->port = packet->flow.destination_port;
+	key->address = packet->destination;
+	key->port = bpf_ntohs(packet->destination_port);
 	rule = bpf_map_lookup_elem(listeners, key);
 	if (!rule)
 		return NULL;
 
 	if (rule->flags & RULE_SESSIONS) {
+		struct flow_key flow = {
+			.scope = key->scope,
+			.source = packet->source,
+			.destination = packet->destination,
+			.source_port = packet->source_port,
+			.destination_port = packet->destination_port,
+		};
 		__u32 slot = rule->sessions;
 		void *sessions = bpf_map_lookup_elem(&exact_sessions, &slot);
 		struct rule *exact = NULL;
 
 		if (sessions)
-			exact = bpf_map_lookup_elem(sessions, &packet->flow);
+			exact = bpf_map_lookup_elem(sessions, &flow);
 		if (exact)
 			return exact;
 	}
 	return rule->flags & RULE_OPEN ? rule : NULL;
 }
 
+/* Which bit of struct rule.own_filter stands for an address. src/abi/rule.rs does the same. */
+static __always_inline __u64 filter_bit(struct address address)
+{
+	__u64 mixed = bpf_be64_to_cpu(address.high ^ address.low) * 0x9e3779b97f4a7c15ull;
+
+	return 1ull << (mixed >> 58);
+}
+
 /*
  * One spoofed packet can make two reflectors answer each other for ever, or one itself: each answer
  * goes out with a fresh TTL. Returns 0 if the packet cannot be of that kind, else the verdict.
+ *
+ * Hardly any packet is: the rule knows enough to do without most look-ups.
  */
 static __always_inline int loop_guard(void *listeners, const struct rule *rule,
 				      const struct packet *packet, struct listener_key *key)
 {
-	__u16 port = bpf_ntohs(packet->flow.source_port);
+	__u16 port = bpf_ntohs(packet->source_port);
 
-	__builtin_memcpy(key->address, packet->flow.source, sizeof(key->address));
-	key->port = 0;
-	if (bpf_map_lookup_elem(listeners, key))
-		return DROPPED_OWN_SOURCE;
-
+	if (rule->own_filter & filter_bit(packet->source)) {
+		key->address = packet->source;
+		key->port = 0;
+		if (bpf_map_lookup_elem(listeners, key))
+			return DROPPED_OWN_SOURCE;
+	}
 	if (port >= rule->guard_first && port <= rule->guard_last) {
-		__builtin_memset(key->address, 0, sizeof(key->address));
-		key->port = packet->flow.source_port;
+		key->address.high = 0;
+		key->address.low = 0;
+		key->port = port;
 		if (bpf_map_lookup_elem(listeners, key))
 			return DROPPED_LISTENER_PORT;
 	}
@@ -144,31 +165,31 @@ static __always_inline int loop_guard(void *listeners, const struct rule *rule,
 
 static __always_inline int is_client(const struct rule *rule, const struct packet *packet)
 {
-	struct client_key key = { .prefix_len = 128 };
+	/* struct client_key, placed so that its address is aligned. */
+	struct {
+		__u32 unused;
+		__u32 prefix_len;
+		struct address address;
+	} key = { .prefix_len = 128, .address = packet->source };
 	__u32 slot = rule->client_list;
 	void *list = bpf_map_lookup_elem(&client_lists, &slot);
 	__u8 *says = NULL;
 
-	__builtin_memcpy(key.address, packet->flow.source, sizeof(key.address));
 	if (list)
-		says = bpf_map_lookup_elem(list, &key);
+		says = bpf_map_lookup_elem(list, &key.prefix_len);
 	return says && *says == CLIENT_ALLOWED;
 }
 
 static __always_inline int within_source_limit(const struct rule *rule, const struct packet *packet,
 					       __u64 now)
 {
-	struct source_key key = { .listener = rule->id };
+	int is_ipv4 = packet->l4 - packet->l3 == sizeof(struct iphdr);
+	const struct address *mask = is_ipv4 ? &rule->source_mask_v4 : &rule->source_mask_v6;
+	struct source_key key = {
+		.source = { packet->source.high & mask->high, packet->source.low & mask->low },
+		.listener = rule->id,
+	};
 	__u64 *bucket;
-
-	__builtin_memcpy(key.source, packet->flow.source, sizeof(key.source));
-	if (packet->l4 - packet->l3 == sizeof(struct iphdr)) {
-		key.source[3] &= rule->source_mask_v4;
-	} else {
-#pragma unroll
-		for (int i = 0; i < 4; i++)
-			key.source[i] &= rule->source_mask_v6[i];
-	}
 
 	bucket = bpf_map_lookup_elem(&source_buckets, &key);
 	if (!bucket) {
@@ -220,6 +241,7 @@ int reflector(struct xdp_md *ctx)
 	listeners = bpf_map_lookup_elem(&generations, &only);
 	if (!listeners)
 		return pass(PASSED_NO_LISTENER);
+	key.scope = scope_of(ctx, &packet);
 	rule = find_rule(listeners, &packet, &key);
 	if (!rule)
 		return pass(PASSED_NO_LISTENER);
@@ -235,7 +257,7 @@ int reflector(struct xdp_md *ctx)
 			return pass(PASSED_CLIENT);
 		return drop(DROPPED_CLIENT);
 	}
-	verdict = can_steer(ctx, frame_limit);
+	verdict = can_steer(ctx, &packet, frame_limit);
 	if (verdict)
 		return pass(-verdict);
 	verdict = police(rule, &packet);

@@ -30,19 +30,19 @@ int sender(struct xdp_md *ctx)
 	if (verdict)
 		return pass(-verdict);
 
-	key.scope = packet.flow.scope;
-	__builtin_memcpy(key.local, packet.flow.destination, sizeof(key.local));
-	__builtin_memcpy(key.remote, packet.flow.source, sizeof(key.remote));
-	key.remote_port = packet.flow.source_port;
+	key.scope = scope_of(ctx, &packet);
+	key.local = packet.destination;
+	key.remote = packet.source;
+	key.remote_port = packet.source_port;
 	range = bpf_map_lookup_elem(&sessions, &key);
 	if (!range)
 		return pass(PASSED_NO_SESSION);
 	/* Unsigned: a port below the first is far beyond the last. */
-	offset = (__u32)bpf_ntohs(packet.flow.destination_port) - range->first_port;
+	offset = (__u32)bpf_ntohs(packet.destination_port) - range->first_port;
 	if (offset >= range->ports)
 		return pass(PASSED_NO_SESSION);
 
-	verdict = can_steer(ctx, frame_limit);
+	verdict = can_steer(ctx, &packet, frame_limit);
 	if (verdict)
 		return pass(-verdict);
 	return steer(ctx, &packet, range->first_session + offset, 0);

@@ -48,15 +48,24 @@ struct scope {
 	__u16 inner_vid; /* VLAN ID of the second tag; 0 for none */
 };
 
-/* Addresses are IPv6; IPv4 as ::ffff:a.b.c.d. Keys are compared octet by octet: no padding. */
+/*
+ * An IPv6 address, in network order; IPv4 as ::ffff:a.b.c.d. Two words: clang copies octets one by one.
+ */
+struct address {
+	__be64 high;
+	__be64 low;
+};
+
+/* Keys are compared octet by octet: all of them is named, and what is reserved is zero. */
 
 /* A UDP flow. What the reflector looks an exact session up by. */
 struct flow_key {
 	struct scope scope;
-	__be32 source[4];
-	__be32 destination[4];
+	struct address source;
+	struct address destination;
 	__be16 source_port;
 	__be16 destination_port;
+	__u32 reserved;
 };
 
 /*
@@ -67,9 +76,8 @@ struct flow_key {
  */
 struct listener_key {
 	struct scope scope;
-	__be32 address[4]; /* destination */
-	__be16 port;	   /* UDP destination port */
-	__u16 reserved;	   /* zero */
+	struct address address; /* destination */
+	__u64 port;		/* UDP destination port */
 };
 
 enum rule_flags {
@@ -95,18 +103,18 @@ struct rule {
 	/* Open listeners' ports here lie in this range; such a source is not answered. Empty: it is. */
 	__u16 guard_first;
 	__u16 guard_last;
+	__u64 own_filter; /* bit filter_bit(address) is set for each address of ours here */
 	struct limit source;  /* packets of one source prefix */
 	struct limit packets; /* packets of all */
 	struct limit octets;  /* octets of IP packet of all */
-	__be32 source_mask_v4; /* which bits of a source are its prefix */
-	__be32 source_mask_v6[4];
-	__u32 reserved; /* zero */
+	struct address source_mask_v4; /* which bits of a source are its prefix */
+	struct address source_mask_v6;
 };
 
 /* An entry of a client list; the longest prefix that matches counts. */
 struct client_key {
 	__u32 prefix_len; /* bits of `address` that count: 96 more than an IPv4 prefix has */
-	__be32 address[4];
+	__be32 address[4]; /* as struct address */
 };
 
 /* What it says. No entry at all says no. */
@@ -117,8 +125,9 @@ enum client {
 
 /* Whose bucket it is. */
 struct source_key {
-	__u32 listener;	  /* struct rule.id */
-	__be32 source[4]; /* under the rule's mask */
+	struct address source; /* under the rule's mask */
+	__u32 listener;	       /* struct rule.id */
+	__u32 reserved;
 };
 
 /* A listener's buckets: when each will be empty again, in ticks. A cache line of its own. */
@@ -148,10 +157,10 @@ struct listener_counts {
  */
 struct session_key {
 	struct scope scope;
-	__be32 local[4];    /* destination of the reply */
-	__be32 remote[4];   /* source of the reply */
-	__be16 remote_port; /* UDP source port of the reply */
-	__u16 reserved;	    /* zero */
+	struct address local;  /* destination of the reply */
+	struct address remote; /* source of the reply */
+	__be16 remote_port;    /* UDP source port of the reply */
+	__u16 reserved[3];
 };
 
 /* What a match yields: sessions on consecutive local ports, numbered consecutively. */
@@ -196,13 +205,13 @@ enum verdict {
 
 _Static_assert(sizeof(struct rx_meta) == 32, "rx_meta must be 32 octets, without padding");
 _Static_assert(sizeof(struct scope) == 8, "scope must have no padding");
-_Static_assert(sizeof(struct flow_key) == 44, "flow_key must have no padding");
-_Static_assert(sizeof(struct listener_key) == 28, "listener_key must have no padding");
-_Static_assert(sizeof(struct rule) == 88, "rule must have no padding");
+_Static_assert(sizeof(struct flow_key) == 48, "flow_key must have no padding");
+_Static_assert(sizeof(struct listener_key) == 32, "listener_key must have no padding");
+_Static_assert(sizeof(struct rule) == 104, "rule must have no padding");
 _Static_assert(sizeof(struct client_key) == 20, "client_key must have no padding");
-_Static_assert(sizeof(struct source_key) == 20, "source_key must have no padding");
+_Static_assert(sizeof(struct source_key) == 24, "source_key must have no padding");
 _Static_assert(sizeof(struct buckets) == 64, "buckets must fill a cache line");
-_Static_assert(sizeof(struct session_key) == 44, "session_key must have no padding");
+_Static_assert(sizeof(struct session_key) == 48, "session_key must have no padding");
 _Static_assert(sizeof(struct session_range) == 8, "session_range must have no padding");
 _Static_assert(sizeof(struct interface) == 12, "interface must have no padding");
 

@@ -61,7 +61,7 @@ static __always_inline int same_mac(const __be16 *packet, const __u8 *interface)
 	__u16 differs = 0;
 
 #pragma unroll
-	for (int i = 0; i < MAC_WORDS; i++)
+	for (int i = 0; i < 3; i++)
 		differs |= packet[i] ^ words[i];
 	return !differs;
 }
@@ -88,13 +88,20 @@ static __always_inline int recognise(struct xdp_md *ctx, struct packet *packet, 
 	if (verdict)
 		return verdict;
 
-	packet->flow.scope.ifindex = ctx->ingress_ifindex;
 	interface = bpf_map_lookup_elem(&attached_to, &only);
-	if (!interface || interface->ifindex != packet->flow.scope.ifindex ||
+	if (!interface || interface->ifindex != ctx->ingress_ifindex ||
 	    !same_mac(packet->mac, interface->mac))
 		return -PASSED_OTHER_MAC;
 	*frame_limit = interface->frame_limit;
 	return 0;
+}
+
+/* Where the packet came in. */
+static __always_inline struct scope scope_of(struct xdp_md *ctx, const struct packet *packet)
+{
+	struct scope scope = { ctx->ingress_ifindex, packet->outer_vid, packet->inner_vid };
+
+	return scope;
 }
 
 /*
@@ -131,17 +138,35 @@ static __always_inline int write_meta(struct xdp_md *ctx, const struct packet *p
 }
 
 /*
+ * Whether a chunk of the UMEM holds the frame. AF_XDP would drop it if not; the kernel need not.
+ *
+ * Most frames end with their datagram, or with padding to the least that Ethernet sends. Where the
+ * first buffer does, nobody asks whether there are others: they could hold but what follows a
+ * datagram, and who sends kilobytes of that finds the frame counted as dropped by the kernel.
+ */
+static __always_inline int fits_chunk(struct xdp_md *ctx, const struct packet *packet,
+				      __u16 frame_limit)
+{
+	__u64 linear = ctx->data_end - ctx->data;
+
+	if (linear > frame_limit)
+		return 0;
+	if (linear == (__u64)packet->payload + packet->payload_len || linear <= ETH_ZLEN)
+		return 1;
+	return !is_multi_buffer(ctx);
+}
+
+/*
  * Whether the AF_XDP socket of the packet's queue can take it. Returns 0, or the verdict as a negative
  * number. Asked before a packet is judged by anything that the slow path judges by, too, and before
  * it is given metadata, which a packet that is passed should not carry.
  */
-static __always_inline int can_steer(struct xdp_md *ctx, __u16 frame_limit)
+static __always_inline int can_steer(struct xdp_md *ctx, const struct packet *packet,
+				     __u16 frame_limit)
 {
-	__u64 octets = bpf_xdp_get_buff_len(ctx);
 	__u32 queue = ctx->rx_queue_index;
 
-	/* AF_XDP would drop what does not fit in one chunk; the kernel need not. */
-	if (octets != (__u64)(ctx->data_end - ctx->data) || octets > frame_limit)
+	if (!fits_chunk(ctx, packet, frame_limit))
 		return -PASSED_TOO_LONG;
 	if (!bpf_map_lookup_elem(&xsks, &queue))
 		return -PASSED_NO_SOCKET;

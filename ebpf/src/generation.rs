@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::abi::Context;
+use crate::abi::{Context, OwnFilter};
 use crate::{FlowKey, ListenerKey, Rule, Scope};
 
 /// Everything that is answered at one time. Changes come as a whole: a packet is judged by one
@@ -39,11 +39,6 @@ impl Generation {
 
     /// The tables, with exact sessions to be found in `slot`.
     pub(crate) fn tables(&self, slot: u16) -> Tables {
-        let alone = Context {
-            generation: self.number,
-            sessions: None,
-            guarded: None,
-        };
         let with_sessions: BTreeSet<ListenerKey> = self
             .sessions
             .iter()
@@ -54,19 +49,27 @@ impl Generation {
             })
             .collect();
         let guarded = self.port_ranges();
+        let own = self.own_filters();
+        let context = |scope: &Scope| Context {
+            generation: self.number,
+            sessions: None,
+            guarded: None,
+            own_filter: own.get(scope).copied().unwrap_or_default(),
+        };
 
         let mut listeners = BTreeMap::new();
-        let nothing = alone.sessions_only();
         for (scope, address) in &self.own_addresses {
-            listeners.insert(ListenerKey::own_address(*scope, *address), nothing);
+            let key = ListenerKey::own_address(*scope, *address);
+            listeners.insert(key, context(scope).sessions_only());
         }
         for (scope, port) in &self.open_ports {
-            listeners.insert(ListenerKey::open_port(*scope, *port), nothing);
+            let key = ListenerKey::open_port(*scope, *port);
+            listeners.insert(key, context(scope).sessions_only());
         }
         for key in &with_sessions {
             let context = Context {
                 sessions: Some(slot),
-                ..alone
+                ..context(&key.scope)
             };
             listeners.insert(key.to_bytes(), context.sessions_only());
         }
@@ -74,17 +77,27 @@ impl Generation {
             let context = Context {
                 sessions: with_sessions.contains(key).then_some(slot),
                 guarded: guarded.get(&key.scope).copied(),
-                ..alone
+                ..context(&key.scope)
             };
             listeners.insert(key.to_bytes(), rule.to_bytes(context));
         }
-        let sessions = self.sessions.iter();
+        let session = |(flow, rule): &(FlowKey, Rule)| {
+            let value = rule.to_bytes(context(&flow.scope));
+            (flow.to_bytes(), value)
+        };
         Tables {
             listeners,
-            sessions: sessions
-                .map(|(flow, rule)| (flow.to_bytes(), rule.to_bytes(alone)))
-                .collect(),
+            sessions: self.sessions.iter().map(session).collect(),
         }
+    }
+
+    /// What tells most addresses of each scope from ours without a look-up.
+    fn own_filters(&self) -> BTreeMap<Scope, OwnFilter> {
+        let mut filters: BTreeMap<Scope, OwnFilter> = BTreeMap::new();
+        for &(scope, address) in &self.own_addresses {
+            filters.entry(scope).or_default().add(address);
+        }
+        filters
     }
 
     /// The lowest and the highest open port of each scope: for all others no look-up is needed.
@@ -149,6 +162,7 @@ mod tests {
             generation: 3,
             sessions,
             guarded: None,
+            own_filter: OwnFilter::default(),
         };
         assert_eq!(tables.listeners.len(), 2);
         assert_eq!(

@@ -22,8 +22,7 @@ pub struct ListenerKey {
 struct RawListenerKey {
     scope: [u8; Scope::SIZE],
     address: [u8; 16],
-    port: [u8; 2],
-    reserved: u16,
+    port: u64,
 }
 
 impl ListenerKey {
@@ -47,7 +46,7 @@ impl ListenerKey {
         let mut bytes = [0; Self::SIZE];
         put(&mut bytes, 0, scope.to_bytes());
         put(&mut bytes, 8, address);
-        put(&mut bytes, 24, port.to_be_bytes());
+        put(&mut bytes, 24, u64::from(port).to_ne_bytes());
         bytes
     }
 }
@@ -70,6 +69,7 @@ struct RawFlowKey {
     destination: [u8; 16],
     source_port: [u8; 2],
     destination_port: [u8; 2],
+    reserved: u32,
 }
 
 impl FlowKey {
@@ -115,10 +115,10 @@ impl ClientKey {
 }
 
 const _: () = {
-    assert!(ListenerKey::SIZE == 28);
+    assert!(ListenerKey::SIZE == 32);
     assert!(offset_of!(RawListenerKey, address) == 8);
     assert!(offset_of!(RawListenerKey, port) == 24);
-    assert!(FlowKey::SIZE == 44);
+    assert!(FlowKey::SIZE == 48);
     assert!(offset_of!(RawFlowKey, source) == 8);
     assert!(offset_of!(RawFlowKey, destination) == 24);
     assert!(offset_of!(RawFlowKey, source_port) == 40);

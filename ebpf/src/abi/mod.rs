@@ -10,8 +10,8 @@ use std::net::IpAddr;
 
 pub(crate) use keys::ClientKey;
 pub use keys::{FlowKey, ListenerKey};
-pub(crate) use rule::Context;
 pub use rule::{Clients, Refused, Rule, SourceLimit};
+pub(crate) use rule::{Context, OwnFilter};
 pub use rx_meta::{RX_META_VERSION, RxMeta, StampSource};
 pub use session::{SessionKey, SessionRange};
 

@@ -1,8 +1,9 @@
 //! What a match leads to.
 
 use core::mem::{offset_of, size_of};
+use std::net::IpAddr;
 
-use super::put;
+use super::{as_ipv6, put};
 use crate::policer::{Limit, Limits, PacketLimit};
 
 /// What becomes of packets whose source is not on the client list.
@@ -63,12 +64,12 @@ struct RawRule {
     client_list: u16,
     guard_first: u16,
     guard_last: u16,
+    own_filter: u64,
     source: RawLimit,
     packets: RawLimit,
     octets: RawLimit,
-    source_mask_v4: [u8; 4],
+    source_mask_v4: [u8; 16],
     source_mask_v6: [u8; 16],
-    reserved: u32,
 }
 
 #[repr(C)]
@@ -92,17 +93,35 @@ pub(crate) struct Context {
     pub sessions: Option<u16>,
     /// Ports that are not answered: lowest and highest. `None` for none.
     pub guarded: Option<(u16, u16)>,
+    /// Which addresses may be ours here.
+    pub own_filter: OwnFilter,
+}
+
+/// `own_filter` of `struct rule`: says of most addresses that they are not ours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct OwnFilter(u64);
+
+impl OwnFilter {
+    /// Adds an address that is ours: `filter_bit` of `reflector.bpf.c`.
+    pub(crate) fn add(&mut self, address: IpAddr) {
+        let octets = as_ipv6(address);
+        let (halves, _) = octets.as_chunks();
+        let either = halves.iter().map(|half| u64::from_be_bytes(*half));
+        let folded = either.fold(0, |folded, half| folded ^ half);
+        self.0 |= 1 << (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+    }
 }
 
 impl SourceLimit {
-    fn mask_v4(self) -> [u8; 4] {
-        let host = u32::MAX.checked_shr(self.prefix_v4.into());
-        (!host.unwrap_or(0)).to_be_bytes()
+    /// Of IPv4 addresses mapped into IPv6.
+    fn mask_v4(self) -> [u8; 16] {
+        let host = u32::MAX.checked_shr(self.prefix_v4.into()).unwrap_or(0);
+        (!u128::from(host)).to_be_bytes()
     }
 
     fn mask_v6(self) -> [u8; 16] {
-        let host = u128::MAX.checked_shr(self.prefix_v6.into());
-        (!host.unwrap_or(0)).to_be_bytes()
+        let host = u128::MAX.checked_shr(self.prefix_v6.into()).unwrap_or(0);
+        (!host).to_be_bytes()
     }
 }
 
@@ -187,6 +206,11 @@ impl Context {
         ] {
             put(rule, at, value.to_ne_bytes());
         }
+        put(
+            rule,
+            offset_of!(RawRule, own_filter),
+            self.own_filter.0.to_ne_bytes(),
+        );
     }
 }
 
@@ -204,18 +228,19 @@ fn put_limit(rule: &mut [u8; Rule::SIZE], at: usize, limit: Limit) {
 }
 
 const _: () = {
-    assert!(Rule::SIZE == 88);
+    assert!(Rule::SIZE == 104);
     assert!(offset_of!(RawRule, generation) == 4);
     assert!(offset_of!(RawRule, flags) == 6);
     assert!(offset_of!(RawRule, sessions) == 8);
     assert!(offset_of!(RawRule, client_list) == 10);
     assert!(offset_of!(RawRule, guard_first) == 12);
     assert!(offset_of!(RawRule, guard_last) == 14);
-    assert!(offset_of!(RawRule, source) == 16);
-    assert!(offset_of!(RawRule, packets) == 32);
-    assert!(offset_of!(RawRule, octets) == 48);
-    assert!(offset_of!(RawRule, source_mask_v4) == 64);
-    assert!(offset_of!(RawRule, source_mask_v6) == 68);
+    assert!(offset_of!(RawRule, own_filter) == 16);
+    assert!(offset_of!(RawRule, source) == 24);
+    assert!(offset_of!(RawRule, packets) == 40);
+    assert!(offset_of!(RawRule, octets) == 56);
+    assert!(offset_of!(RawRule, source_mask_v4) == 72);
+    assert!(offset_of!(RawRule, source_mask_v6) == 88);
     assert!(offset_of!(RawLimit, burst) == 8);
     assert!(size_of::<RawLimit>() == 16);
 };
@@ -233,7 +258,11 @@ mod tests {
             prefix_v4,
             prefix_v6,
         };
-        let masks = |v4, v6| (limit(v4, v6).mask_v4(), limit(v4, v6).mask_v6());
+        let masks = |v4, v6| {
+            let [v4, v6] = [limit(v4, v6).mask_v4(), limit(v4, v6).mask_v6()];
+            assert_eq!(v4[..12], [0xff; 12], "mapped addresses stay apart");
+            ([v4[12], v4[13], v4[14], v4[15]], v6)
+        };
         assert_eq!(masks(0, 0), ([0; 4], [0; 16]));
         assert_eq!(masks(32, 128), ([0xff; 4], [0xff; 16]));
         assert_eq!(masks(255, 255), ([0xff; 4], [0xff; 16]));

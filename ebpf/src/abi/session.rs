@@ -27,7 +27,7 @@ struct RawSessionKey {
     local: [u8; 16],
     remote: [u8; 16],
     remote_port: [u8; 2],
-    reserved: u16,
+    reserved: [u16; 3],
 }
 
 impl SessionKey {
@@ -76,7 +76,7 @@ impl SessionRange {
 }
 
 const _: () = {
-    assert!(SessionKey::SIZE == 44);
+    assert!(SessionKey::SIZE == 48);
     assert!(offset_of!(RawSessionKey, local) == 8);
     assert!(offset_of!(RawSessionKey, remote) == 24);
     assert!(offset_of!(RawSessionKey, remote_port) == 40);
