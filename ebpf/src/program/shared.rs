@@ -204,9 +204,9 @@ impl SharedMaps {
         for rule in generation.rules() {
             let list = rule.clients.map_or(0, |clients| clients.list.into());
             let problem = if rule.id >= listeners {
-                format!("listener {} of {listeners}", rule.id)
+                format!("no room for listener {}, there is for {listeners}", rule.id)
             } else if rule.clients.is_some() && list >= client_lists {
-                format!("client list {list} of {client_lists}")
+                format!("no room for client list {list}, there is for {client_lists}")
             } else {
                 continue;
             };

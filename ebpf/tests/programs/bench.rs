@@ -148,6 +148,13 @@ impl<R: Role> Bench<R> {
         self.assert_passed(&of_length(limit + 1), Verdict::PassedTooLong);
         // Longer than a page: the kernel runs it as a multi-buffer frame.
         self.assert_passed(&of_length(6000), Verdict::PassedTooLong);
+        // What follows the datagram counts, too.
+        self.assert_redirected(&plain.clone().pad_to(limit).build());
+        self.assert_passed(
+            &plain.clone().pad_to(limit + 1).build(),
+            Verdict::PassedTooLong,
+        );
+        self.assert_passed(&plain.clone().pad_to(6000).build(), Verdict::PassedTooLong);
     }
 
     /// The context is not reset between the runs of one call: metadata must not pile up.

@@ -199,6 +199,6 @@ fn slots_beyond_those_there_are_are_refused() {
             });
         }
         let error = bench.shared.publish(&generation).unwrap_err().to_string();
-        assert!(error.contains("client list 4 of 4"), "{error}");
+        assert!(error.contains("no room for client list 4"), "{error}");
     });
 }

@@ -1,5 +1,6 @@
 //! Listeners and exact sessions, by scope, and what changes from one generation to the next.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ebpf::{Generation, ListenerCounts, ReflectorProgram, Rule, Verdict};
@@ -134,6 +135,43 @@ fn a_packet_names_its_generation_and_meets_no_other_ones_rules() {
 }
 
 #[test]
+fn no_packet_is_judged_by_parts_of_two_generations() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    in_namespace(|| {
+        const GENERATIONS: u16 = 40;
+        let rule_of = |number: u16| u32::from(number % 7);
+        let generation = |number: u16| Generation {
+            number,
+            sessions: vec![(
+                session(HERE, (PEER_V4, PEER_PORT)),
+                Rule::open(7 + rule_of(number)),
+            )],
+            ..answering(Rule::open(rule_of(number)))
+        };
+        let bench = RulesBench::new(&generation(0));
+        let (v4, v6) = (v4().build(), v6().build());
+        let shared = &bench.shared;
+        let mut seen = BTreeSet::new();
+        std::thread::scope(|scope| {
+            let publisher = scope.spawn(|| {
+                for number in 1..GENERATIONS {
+                    shared.publish(&generation(number)).unwrap();
+                }
+            });
+            while !publisher.is_finished() {
+                let meta = bench.assert_redirected(&v4);
+                assert_eq!(meta.rule, 7 + rule_of(meta.generation));
+                seen.insert(meta.generation);
+                let meta = bench.assert_redirected(&v6);
+                assert_eq!(meta.rule, rule_of(meta.generation));
+                seen.insert(meta.generation);
+            }
+        });
+        assert!(seen.len() > 1, "generations seen: {seen:?}");
+    });
+}
+
+#[test]
 fn as_many_listeners_as_there_are_fit() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     in_namespace(|| {
@@ -159,7 +197,7 @@ fn what_there_is_no_room_for_is_refused_and_the_generation_before_holds_on() {
         let bench = RulesBench::new(&answering(Rule::open(1)));
         let error = bench.shared.publish(&answering(Rule::open(16)));
         let error = error.unwrap_err().to_string();
-        assert!(error.contains("listener 16 of 16"), "{error}");
+        assert!(error.contains("no room for listener 16"), "{error}");
         assert_eq!(bench.assert_redirected(&v4().build()).rule, 1);
     });
 }

@@ -1,6 +1,8 @@
 //! The loop guard: what might be answered for ever is not answered at all.
 
-use ebpf::{Generation, ListenerCounts, Rule, Scope, Verdict};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ebpf::{Generation, ListenerCounts, Rule, Verdict};
 use testbed::frames::CUSTOMER_TAG;
 use testbed::{Need, skip_unless};
 
@@ -36,6 +38,31 @@ fn a_packet_from_an_own_address_is_dropped() {
             ..ListenerCounts::default()
         };
         assert_eq!(bench.shared.listener_counts(RULE).unwrap(), counts);
+    });
+}
+
+#[test]
+fn every_one_of_many_own_addresses_is_known() {
+    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    in_namespace(|| {
+        let mut generation = answering(Rule::open(RULE));
+        let v4 = |n: u8| Ipv4Addr::new(10, n.reverse_bits(), 7, n);
+        let v6 = |n: u8| Ipv6Addr::new(0x2001, 0xdb8, n.into(), 0, u16::from(n) << 8, 0, 0, 5);
+        // Few enough for the filter to let some through without a look-up, too.
+        generation.own_addresses = (0..20)
+            .flat_map(|n| [(HERE, v4(n).into()), (HERE, v6(n).into())])
+            .collect();
+        let bench = RulesBench::new(&generation);
+        for n in 0..20 {
+            for own in [request((v4(n), 40_000)), request((v6(n), 40_000))] {
+                bench.assert_dropped(&own.build(), Verdict::DroppedOwnSource);
+            }
+        }
+        for n in 20..=255 {
+            for other in [request((v4(n), 40_000)), request((v6(n), 40_000))] {
+                assert!(bench.redirects(&other.build()));
+            }
+        }
     });
 }
 
@@ -126,10 +153,9 @@ fn an_exact_session_may_come_from_any_port_and_from_no_own_address() {
 fn own_addresses_and_open_ports_are_no_listeners() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     in_namespace(|| {
-        let scope: Scope = HERE;
         let bench = RulesBench::new(&Generation {
-            own_addresses: vec![(scope, V4.into()), (scope, V6.into())],
-            open_ports: vec![(scope, PORT)],
+            own_addresses: vec![(HERE, V4.into()), (HERE, V6.into())],
+            open_ports: vec![(HERE, PORT)],
             ..Generation::default()
         });
         let to = |destination| frame((PEER_V6, 40_000).into(), destination).build();
