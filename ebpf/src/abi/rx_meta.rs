@@ -25,8 +25,8 @@ pub struct RxMeta {
     /// Arrival time in nanoseconds of the clock that `stamp_source` names: T2 in the reflector, T4
     /// in the sender.
     pub arrival_ns: u64,
-    /// What matched: [`Rule::id`] of the listener in the reflector, the session's number
-    /// ([`SessionRange`]) in the sender.
+    /// What matched: [`Rule::id`](crate::Rule::id) of the listener in the reflector, the session's number
+    /// ([`SessionRange`](crate::SessionRange)) in the sender.
     pub rule: u32,
     /// Offset of the IPv4 or IPv6 header.
     pub l3: u16,
