@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::index::{self, Entries};
+use super::index::{Index, MAX_SLOTS};
 use super::slot::{self, ALIGNMENT, Bump, Key, Slot, Tick, WORDS};
 use super::{NoMemory, SessionCounts};
 
@@ -23,9 +23,10 @@ pub struct Shard {
     /// The word at which slots begin: the first that is aligned.
     first: usize,
     slots: usize,
-    index: Box<[AtomicU32]>,
+    /// Of all indices.
+    memory: Box<[AtomicU32]>,
     /// Entries of the index in use.
-    entries: AtomicU32,
+    index_size: AtomicU32,
     books: Books,
 }
 
@@ -87,6 +88,12 @@ impl Common {
         self.limit
     }
 
+    /// How many sessions there are.
+    #[inline]
+    pub fn active(&self) -> u64 {
+        self.active.0.load(Ordering::Relaxed)
+    }
+
     /// Counts one more session, if there may be one more.
     fn admit(&self) -> bool {
         let one_more = |active| (active < self.limit).then_some(active + 1);
@@ -101,9 +108,9 @@ impl Common {
 }
 
 impl Shard {
-    /// A shard for so many sessions, at most [`index::MAX_SLOTS`].
+    /// A shard for so many sessions, at most [`MAX_SLOTS`].
     pub fn new(slots: usize) -> Result<Self, NoMemory> {
-        let slots = slots.min(index::MAX_SLOTS);
+        let slots = slots.min(MAX_SLOTS);
         let largest = (2 * slots).next_power_of_two().max(FIRST_INDEX);
         let words = zeroed::<AtomicU64>(WORDS * (slots + 1))?;
         // In a slice of words that are as aligned as their type this is less than a slot.
@@ -112,8 +119,8 @@ impl Shard {
             words,
             first,
             slots,
-            index: zeroed::<AtomicU32>(2 * largest)?,
-            entries: AtomicU32::new(as_u32(FIRST_INDEX)),
+            memory: zeroed::<AtomicU32>(2 * largest)?,
+            index_size: AtomicU32::new(as_u32(FIRST_INDEX)),
             books: Books(Mutex::default()),
         })
     }
@@ -121,12 +128,11 @@ impl Shard {
     /// The next number of a session that is there. None if it seems not to be there or is idle.
     #[inline]
     pub fn bump(&self, key: &Key, hash: u64, now: Tick) -> Option<u32> {
-        index::candidates(self.entries(), hash).find_map(|at| {
-            match slot::bump(self.slot(at)?, key, now) {
-                Bump::Number(number) => Some(number),
-                Bump::Idle | Bump::Other => None,
-            }
-        })
+        let bump = |at| match slot::bump(self.slot(at)?, key, now) {
+            Bump::Number(number) => Some(number),
+            Bump::Idle | Bump::Other => None,
+        };
+        self.index().find(hash, bump)
     }
 
     /// The next number of a session, which is begun if it is not there or is idle. None: refused.
@@ -136,21 +142,9 @@ impl Shard {
         let mut book = self.lock();
         let now = common.now();
         // Others may have begun the session. From here on they cannot.
-        for at in index::candidates(self.entries(), hash) {
-            let Some(slot) = self.slot(at) else { continue };
-            loop {
-                match slot::bump(slot, key, now) {
-                    Bump::Number(number) => return Some(number),
-                    Bump::Idle if slot::renew(slot, now) => {
-                        book.expired += 1;
-                        book.created += 1;
-                        return Some(0);
-                    }
-                    // A packet came in between.
-                    Bump::Idle => {}
-                    Bump::Other => break,
-                }
-            }
+        let bump = |at| self.bump_or_renew(at, key, now, &mut book);
+        if let Some(number) = self.index().find(hash, bump) {
+            return Some(number);
         }
         let at = common.admit().then(|| self.take_slot(&mut book));
         let Some(Some((at, slot))) = at else {
@@ -166,17 +160,35 @@ impl Shard {
         Some(0)
     }
 
+    /// The next number of a session, 0 and a new session if it is idle. None: the slot is another's.
+    fn bump_or_renew(&self, at: u16, key: &Key, now: Tick, book: &mut Book) -> Option<u32> {
+        let slot = self.slot(at)?;
+        loop {
+            match slot::bump(slot, key, now) {
+                Bump::Number(number) => return Some(number),
+                Bump::Idle if slot::renew(slot, now) => {
+                    book.expired += 1;
+                    book.created += 1;
+                    return Some(0);
+                }
+                // A packet came in between.
+                Bump::Idle => {}
+                Bump::Other => return None,
+            }
+        }
+    }
+
     /// Loads where the index should name the session, so that it is in the cache.
     #[inline]
     pub fn touch_index(&self, hash: u64) -> u64 {
-        index::touch(self.entries(), hash).into()
+        self.index().touch(hash).into()
     }
 
     /// Loads the slot that the index names, so that it is in the cache.
     #[inline]
     pub fn touch_slot(&self, hash: u64) -> u64 {
-        let at = index::candidates(self.entries(), hash).next();
-        at.and_then(|at| self.slot(at)).map_or(0, slot::touch)
+        let slot = self.index().find(hash, |at| self.slot(at));
+        slot.map_or(0, slot::touch)
     }
 
     /// Frees the slots of idle sessions.
@@ -200,7 +212,7 @@ impl Shard {
         if !slot::retire(slot, common.now()) {
             return;
         }
-        index::remove(self.entries(), slot::hash(slot), at, |at| self.hash(at));
+        (self.index()).remove(slot::hash(slot), at, |at| self.hash(at));
         slot::link(slot, book.free.replace(at));
         book.expired += 1;
         common.dismiss();
@@ -224,7 +236,8 @@ impl Shard {
             return Some((at, slot));
         }
         let at = book.used;
-        let slot = self.slot(at)?;
+        // One more than there should be may fit.
+        let slot = (usize::from(at) < self.slots).then(|| self.slot(at))??;
         book.used += 1;
         Some((at, slot))
     }
@@ -232,42 +245,38 @@ impl Shard {
     /// Enters a session, the latest of the book's, in the index, or in one of twice the size if this
     /// would be more than half full.
     fn enter(&self, book: &Book, hash: u64, at: u16) {
-        let entries = self.entries();
-        if 2 * book.live() <= entries.len() as u64 {
-            return index::insert(entries, hash, at);
+        let index = self.index();
+        if 2 * book.live() <= index.size() as u64 {
+            return index.insert(hash, at);
         }
-        let larger = self.index_of(2 * entries.len());
+        let larger = Index::new(&self.memory, 2 * index.size());
         for at in 0..book.used {
             if self.slot(at).is_some_and(slot::is_session) {
-                index::insert(larger, self.hash(at), at);
+                larger.insert(self.hash(at), at);
             }
         }
         // Release: who uses it sees what is in it.
-        (self.entries).store(as_u32(larger.len()), Ordering::Release);
+        (self.index_size).store(as_u32(larger.size()), Ordering::Release);
     }
 
     #[inline]
-    fn entries(&self) -> &Entries {
-        self.index_of(self.entries.load(Ordering::Acquire) as usize)
-    }
-
-    #[inline]
-    fn index_of(&self, entries: usize) -> &Entries {
-        self.index.get(entries..2 * entries).unwrap_or_default()
+    fn index(&self) -> Index<'_> {
+        Index::new(
+            &self.memory,
+            self.index_size.load(Ordering::Acquire) as usize,
+        )
     }
 
     #[inline]
     fn slot(&self, at: u16) -> Option<&Slot> {
         let aligned = self.words.get(self.first..)?;
-        // One more than there should be may fit.
-        let slots = aligned.as_chunks().0.get(..self.slots)?;
-        slots.get(usize::from(at))
+        aligned.as_chunks().0.get(usize::from(at))
     }
 
     /// Memory when it is full.
     #[cfg(test)]
     pub fn octets(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.words) + size_of_val(&*self.index)
+        size_of::<Self>() + size_of_val(&*self.words) + size_of_val(&*self.memory)
     }
 
     fn hash(&self, at: u16) -> u64 {
@@ -290,7 +299,7 @@ fn zeroed<T: bytemuck::Zeroable>(len: usize) -> Result<Box<[T]>, NoMemory> {
     bytemuck::allocation::try_zeroed_slice_box(len).map_err(|()| NoMemory)
 }
 
-/// Of numbers of entries: at most twice [`index::MAX_SLOTS`], as a power of two.
+/// Of numbers of entries: at most twice [`MAX_SLOTS`], as a power of two.
 fn as_u32(entries: usize) -> u32 {
     u32::try_from(entries).unwrap_or(u32::MAX)
 }

@@ -41,6 +41,7 @@ pub struct Tick(pub u16);
 
 impl Tick {
     /// Ticks since `past`; 0 if that is later: threads read the time at different times.
+    #[inline]
     fn since(self, past: Self) -> u16 {
         let age = self.0.wrapping_sub(past.0).cast_signed();
         age.max(0).cast_unsigned()
@@ -52,15 +53,18 @@ impl Tick {
 struct State(u64);
 
 impl State {
+    #[inline]
     fn new(generation: u16, tick: Tick, next: u32) -> Self {
         Self(u64::from(generation) << 48 | u64::from(tick.0) << 32 | u64::from(next))
     }
 
+    #[inline]
     fn load(slot: &Slot, order: Ordering) -> Self {
         Self(slot[STATE].load(order))
     }
 
     /// Puts `new` in place of this one if the slot is still in it; else tells what it is in.
+    #[inline]
     fn replace(self, slot: &Slot, new: Self) -> Result<(), Self> {
         slot[STATE]
             .compare_exchange(self.0, new.0, Ordering::Relaxed, Ordering::Relaxed)
@@ -68,29 +72,35 @@ impl State {
             .map_err(Self)
     }
 
+    #[inline]
     const fn generation(self) -> u16 {
         (self.0 >> 48) as u16
     }
 
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the part is meant")]
     const fn tick(self) -> Tick {
         Tick((self.0 >> 32) as u16)
     }
 
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the part is meant")]
     const fn next(self) -> u32 {
         self.0 as u32
     }
 
+    #[inline]
     const fn is_session(self) -> bool {
         self.generation() & 1 == 1
     }
 
+    #[inline]
     fn is_idle(self, now: Tick) -> bool {
         now.since(self.tick()) >= IDLE_TICKS
     }
 
     /// After one more packet.
+    #[inline]
     fn bumped(self, now: Tick) -> Self {
         let later = now.since(self.tick()) > 0;
         let tick = if later { now } else { self.tick() };

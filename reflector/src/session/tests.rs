@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::SeedableRng as _;
 
+use super::index::Index;
 use super::*;
 
 /// So that a tick is a nanosecond.
@@ -17,14 +18,23 @@ const IDLE: Duration = Duration::from_nanos(IDLE_TICKS as u64);
 const ENOUGH: usize = 1_000_000;
 
 fn key(number: u16) -> SessionKey {
-    SessionKey {
-        listener: 1,
-        source: IpAddr::from([10, 0, 0, 1]),
-        destination: IpAddr::from([10, 0, 0, 2]),
-        source_port: number,
-        destination_port: 862,
-        ssid: 0,
-    }
+    key_of(1, "10.0.0.1", number, "10.0.0.2", 862)
+}
+
+fn key_of(
+    listener: ListenerId,
+    source: &str,
+    source_port: u16,
+    destination: &str,
+    destination_port: u16,
+) -> SessionKey {
+    let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+    let source = (address(source), source_port).into();
+    SessionKey::new(
+        listener,
+        source,
+        (address(destination), destination_port).into(),
+    )
 }
 
 fn counts(created: u64, expired: u64, refused: u64) -> SessionCounts {
@@ -38,35 +48,15 @@ fn counts(created: u64, expired: u64, refused: u64) -> SessionCounts {
 
 #[test]
 fn every_part_of_the_key_makes_another_session() {
-    let first = key(1);
+    let first = key_of(1, "10.0.0.1", 1, "10.0.0.2", 862);
     let others = [
-        SessionKey {
-            listener: 2,
-            ..first
-        },
-        SessionKey {
-            source: IpAddr::from([10, 0, 0, 2]),
-            ..first
-        },
-        SessionKey {
-            source: IpAddr::from(Ipv6Addr::LOCALHOST),
-            ..first
-        },
-        SessionKey {
-            destination: IpAddr::from([10, 0, 0, 1]),
-            ..first
-        },
-        SessionKey {
-            // As source and destination port of `first` exchanged would be.
-            source_port: first.destination_port,
-            destination_port: first.source_port,
-            ..first
-        },
-        SessionKey {
-            destination_port: 863,
-            ..first
-        },
-        SessionKey { ssid: 1, ..first },
+        key_of(2, "10.0.0.1", 1, "10.0.0.2", 862),
+        key_of(1, "10.0.0.2", 1, "10.0.0.2", 862),
+        key_of(1, "::10.0.0.1", 1, "10.0.0.2", 862),
+        key_of(1, "10.0.0.1", 1, "10.0.0.1", 862),
+        key_of(1, "10.0.0.1", 862, "10.0.0.2", 1),
+        key_of(1, "10.0.0.1", 1, "10.0.0.2", 863),
+        first.with_ssid(1),
     ];
     let sessions = Sessions::new(100, IDLE).unwrap();
     assert_eq!(sessions.next(&first), Some(0));
@@ -74,6 +64,8 @@ fn every_part_of_the_key_makes_another_session() {
         assert_eq!(sessions.next(other), Some(0), "{other:?}");
     }
     assert_eq!(sessions.next(&first), Some(1));
+    let mapped = key_of(1, "::ffff:10.0.0.1", 1, "::ffff:10.0.0.2", 862);
+    assert_eq!(sessions.next(&mapped.with_ssid(7).with_ssid(0)), Some(2));
     assert_eq!(sessions.counts(), counts(8, 0, 0));
 }
 
@@ -153,7 +145,7 @@ fn time_that_goes_back_does_nothing() {
 #[test]
 fn numbers_wrap() {
     let slot = Default::default();
-    let key = key(1).words();
+    let key = key(1).words;
     slot::occupy(&slot, &key, 0, Tick(0));
     // The next number, in bits 31 to 0 of word 0.
     slot[0].fetch_or(u32::MAX.into(), Ordering::Relaxed);
@@ -166,15 +158,8 @@ fn numbers_wrap() {
 #[test]
 fn a_slot_is_laid_out_as_documented() {
     let slot = Default::default();
-    let key = SessionKey {
-        listener: 0x0102_0304,
-        source: IpAddr::from([10, 0, 0, 1]),
-        destination: "2001:db8::2".parse().unwrap(),
-        source_port: 0x0506,
-        destination_port: 0x0708,
-        ssid: 0x090a,
-    };
-    slot::occupy(&slot, &key.words(), 0x1234, Tick(0x0b0c));
+    let key = key_of(0x0102_0304, "10.0.0.1", 0x0506, "2001:db8::2", 0x0708).with_ssid(0x090a);
+    slot::occupy(&slot, &key.words, 0x1234, Tick(0x0b0c));
     let words = slot.each_ref().map(|word| word.load(Ordering::Relaxed));
     let octets = |words: &[u64]| bytemuck::pod_collect_to_vec::<u64, u8>(words);
     assert_eq!(words[0], 0x0001_0b0c_0000_0001);
@@ -190,13 +175,15 @@ fn a_slot_is_laid_out_as_documented() {
 #[test]
 fn touching_changes_nothing() {
     let sessions = Sessions::new(ENOUGH, IDLE).unwrap();
-    let keys: Vec<SessionKey> = (0..200).map(key).collect();
-    for key in &keys[..150] {
+    let known = u16::try_from(TOUCHED_FROM).unwrap();
+    let keys: Vec<SessionKey> = (0..known + 100).map(key).collect();
+    for key in &keys[..known.into()] {
         assert_eq!(sessions.next(key), Some(0));
     }
-    sessions.touch(&keys);
-    assert_eq!(sessions.counts(), counts(150, 0, 0));
-    for key in &keys[..150] {
+    // More than are loaded at once, and not a multiple of it.
+    sessions.touch(&keys[usize::from(known) - 100..]);
+    assert_eq!(sessions.counts(), counts(known.into(), 0, 0));
+    for key in &keys[..known.into()] {
         assert_eq!(sessions.next(key), Some(1));
     }
 }
@@ -210,15 +197,15 @@ fn a_session_takes_at_most_128_octets_and_the_limit_can_be_reached() {
     }
     let limit = 100_000;
     let sessions = Sessions::new(limit, DEFAULT_IDLE).unwrap();
-    let mut key = key(0);
+    let key = |number: u32| {
+        let source = (IpAddr::from(number.to_be_bytes()), 1).into();
+        SessionKey::new(0, source, "10.0.0.2:862".parse().unwrap())
+    };
     for number in 0..u32::try_from(limit).unwrap() {
-        key.source = IpAddr::from(number.to_be_bytes());
-        assert_eq!(sessions.next(&key), Some(0), "{number}");
+        assert_eq!(sessions.next(&key(number)), Some(0), "{number}");
     }
-    key.ssid = 1;
-    assert_eq!(sessions.next(&key), None);
-    key.ssid = 0;
-    assert_eq!(sessions.next(&key), Some(1));
+    assert_eq!(sessions.next(&key(0).with_ssid(1)), None);
+    assert_eq!(sessions.next(&key(0)), Some(1));
     assert_eq!(sessions.counts(), counts(limit as u64, 0, 1));
 }
 
@@ -337,22 +324,22 @@ proptest! {
     fn an_index_finds_what_is_in_it(
         changes in vec((any::<bool>(), 0u16..16, 0u64..4), 1..200),
     ) {
-        let entries: [AtomicU32; 32] = Default::default();
+        let memory: [AtomicU32; 64] = std::array::from_fn(|_| AtomicU32::new(0));
+        let index = Index::new(&memory, 32);
         let mut hashes: BTreeMap<u16, u64> = BTreeMap::new();
         for (add, slot, at) in changes {
             let hash = (30 + at) | u64::from(slot) << 32;
             if let Some(hash) = hashes.remove(&slot) {
-                index::remove(&entries, hash, slot, |slot| hashes[&slot]);
+                index.remove(hash, slot, |slot| hashes[&slot]);
             }
             if add {
-                index::insert(&entries, hash, slot);
+                index.insert(hash, slot);
                 hashes.insert(slot, hash);
             }
             for (slot, hash) in &hashes {
-                let found: Vec<u16> = index::candidates(&entries, *hash).collect();
-                prop_assert_eq!(found, [*slot]);
+                prop_assert_eq!(index.find(*hash, Some), Some(*slot));
             }
-            let used = entries.iter().filter(|entry| entry.load(Ordering::Relaxed) != 0);
+            let used = memory.iter().filter(|entry| entry.load(Ordering::Relaxed) != 0);
             prop_assert_eq!(used.count(), hashes.len());
         }
     }
