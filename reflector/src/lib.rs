@@ -17,6 +17,7 @@ pub mod queue;
 pub mod reflect;
 pub mod rule;
 pub mod service;
+mod standin;
 pub mod stop;
 pub mod summary;
 pub mod wait;
