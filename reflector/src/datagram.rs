@@ -6,11 +6,14 @@
 use core::net::{IpAddr, SocketAddr};
 
 use ebpf::{RxMeta, StampSource};
-use wire::frame::{self, ChecksumPlan, FrameError, IpVersion, Layout, Packet, UdpChecksum};
+use wire::frame::{
+    self, ChecksumPlan, FlowLabel, FrameError, IpVersion, Layout, Packet, UdpChecksum,
+};
 use wire::time::Tai;
+use wire::twamp::STAMP_LEN;
 
 use crate::reflect::{self, Departure, Ignored, Pending, Received, Timescale, Verdict};
-use crate::rule::{ListenerId, Rule};
+use crate::rule::{FlowLabelPolicy, ListenerId, Rule};
 
 /// Why a packet steered to the reflector is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -201,7 +204,7 @@ const IPV4_HEADER: u16 = 20;
 #[derive(Debug, Clone, Copy)]
 pub struct Request {
     layout: Layout,
-    checksum: UdpChecksum,
+    checksum: ChecksumPlan,
     ttl: u8,
     tos: u8,
 }
@@ -212,17 +215,18 @@ impl Request {
     /// # Errors
     ///
     /// The reason why there can be no answer.
+    #[inline]
     pub fn open(frame: &[u8], arrival: &Arrival) -> Result<Self, Unanswered> {
-        let layout = match arrival.layout {
-            Some(layout) => layout.check(frame).map(|()| layout)?,
-            None => Layout::parse(frame)?,
-        };
-        let packet = Packet::new(frame, &layout)?;
+        let packet = Packet::parse(frame)?;
+        let layout = packet.layout();
+        if arrival.layout.is_some_and(|noted| noted != layout) {
+            return Err(Unanswered::Metadata);
+        }
         if !packet.verify_ipv4_header() {
             return Err(Unanswered::Ipv4Checksum);
         }
-        let checksum = packet.verify_udp();
-        if checksum == UdpChecksum::Wrong {
+        let (verdict, checksum) = packet.judge_udp();
+        if verdict == UdpChecksum::Wrong {
             return Err(if packet.udp_checksum() == 0 {
                 Unanswered::NoUdpChecksum
             } else {
@@ -282,8 +286,6 @@ impl Request {
             ttl: self.ttl,
             tos: self.tos,
         };
-        let plan =
-            ChecksumPlan::plan(frame, &layout, self.checksum).ok_or(Unanswered::UdpChecksum)?;
         let payload = frame
             .get_mut(usize::from(layout.payload)..)
             .ok_or(Unanswered::Truncated)?;
@@ -291,14 +293,23 @@ impl Request {
             Verdict::Reply(pending) => pending,
             Verdict::Ignore(reason) => return Err(reason.into()),
         };
-        frame::turn_around(frame, &layout, rule.reply_tos(self.tos));
+        frame::turn_around(
+            frame,
+            &layout,
+            rule.reply_tos(self.tos),
+            rule.flow_label.into(),
+        );
         if pending.payload_len() != received.len {
             let len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
             frame::set_payload_len(frame, &mut layout, len).map_err(|_| Unanswered::NoRoom)?;
         }
+        let mut checksum = self.checksum.plus(pending.sum());
+        if !pending.keeps_tail() && pending.payload_len() > STAMP_LEN {
+            checksum = checksum.with_new_tail();
+        }
         Ok(Reply {
             layout,
-            checksum: plan,
+            checksum: checksum.plus_payload_len(layout.payload_len),
             pending,
         })
     }
@@ -339,13 +350,25 @@ pub struct Reply {
 impl Reply {
     /// Writes T3 and, last, the UDP checksum. False, if `frame` is not the frame that
     /// [`Request::answer`] left, in which case it must not be sent.
+    #[inline]
     pub fn seal(self, frame: &mut [u8], departure: &Departure) -> bool {
         let Some(payload) = frame.get_mut(usize::from(self.layout.payload)..) else {
             return false;
         };
+        let checksum = self.checksum.plus(departure.sum(&self.pending));
         let stamped = departure.finish(self.pending, payload);
-        self.checksum.seal(frame, &self.layout);
+        checksum.seal(frame, &self.layout);
         stamped
+    }
+}
+
+impl From<FlowLabelPolicy> for FlowLabel {
+    #[inline]
+    fn from(policy: FlowLabelPolicy) -> Self {
+        match policy {
+            FlowLabelPolicy::Copy => Self::Keep,
+            FlowLabelPolicy::Zero => Self::Zero,
+        }
     }
 }
 

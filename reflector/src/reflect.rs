@@ -4,6 +4,7 @@
 //! its reply that does not depend on T3; [`finish`] writes T3 and its Error Estimate. Between the
 //! two a caller addresses the packet, waits for room, reads the clock once for a whole batch.
 
+use wire::checksum::Sum;
 use wire::error_estimate::ErrorEstimate;
 use wire::time::{NtpTimestamp, PtpTimestamp, Tai, TaiOffset, TimestampFormat};
 use wire::twamp::{
@@ -58,7 +59,7 @@ impl Timescale {
 }
 
 /// What becomes of a packet.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use]
 #[non_exhaustive]
 pub enum Verdict {
@@ -85,12 +86,13 @@ pub enum Ignored {
 }
 
 /// A reply that lacks its transmit timestamp. Not `Copy`: a reply is stamped once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use = "a reply without T3 must not be sent"]
 pub struct Pending {
     len: usize,
     timestamps: TimestampFormat,
     keeps_tail: bool,
+    sum: Sum,
 }
 
 impl Pending {
@@ -99,6 +101,13 @@ impl Pending {
     #[inline]
     pub const fn payload_len(&self) -> usize {
         self.len
+    }
+
+    /// The sum of the reply's first 44 octets, or of all if there are fewer, without what is still to
+    /// be written: [`Departure::sum`].
+    #[inline]
+    pub const fn sum(&self) -> Sum {
+        self.sum
     }
 
     /// Whether octet 44 and all after it are those of the request.
@@ -155,8 +164,9 @@ pub fn decide(
         sender_ttl: received.ttl,
     };
     match twamp::write_reply_as(buffer, received.len, &fields, format) {
-        Ok(()) => Verdict::Reply(Pending {
+        Ok(sum) => Verdict::Reply(Pending {
             len,
+            sum,
             timestamps: rule.timestamps,
             keeps_tail: format.padding == PaddingPolicy::SameOffset,
         }),
@@ -235,32 +245,57 @@ impl From<Padding> for PaddingPolicy {
 }
 
 /// T3 and the Error Estimate as the packets of a batch carry them, in either format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Departure {
-    ntp: ([u8; 8], ErrorEstimate),
-    ptp: ([u8; 8], ErrorEstimate),
+    ntp: Stamp,
+    ptp: Stamp,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    timestamp: [u8; 8],
+    estimate: ErrorEstimate,
+    sum: Sum,
 }
 
 impl Departure {
     /// At T3.
     #[inline]
     pub fn new(at: Tai, timescale: Timescale) -> Self {
-        let both = |format| (timescale.stamp(at, format), timescale.estimate(format));
+        let stamp = |format| {
+            let (timestamp, estimate) = (timescale.stamp(at, format), timescale.estimate(format));
+            Stamp {
+                timestamp,
+                estimate,
+                sum: twamp::transmit_sum(timestamp, estimate),
+            }
+        };
         Self {
-            ntp: both(TimestampFormat::Ntp),
-            ptp: both(TimestampFormat::Ptp),
+            ntp: stamp(TimestampFormat::Ntp),
+            ptp: stamp(TimestampFormat::Ptp),
         }
+    }
+
+    #[inline]
+    const fn stamp(&self, pending: &Pending) -> &Stamp {
+        match pending.timestamps {
+            TimestampFormat::Ntp => &self.ntp,
+            TimestampFormat::Ptp => &self.ptp,
+        }
+    }
+
+    /// The sum of what [`Self::finish`] writes.
+    #[inline]
+    pub const fn sum(&self, pending: &Pending) -> Sum {
+        self.stamp(pending).sum
     }
 
     /// As [`finish`].
     #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "a reply is stamped once")]
     pub fn finish(&self, pending: Pending, payload: &mut [u8]) -> bool {
-        let (timestamp, estimate) = match pending.timestamps {
-            TimestampFormat::Ntp => self.ntp,
-            TimestampFormat::Ptp => self.ptp,
-        };
-        twamp::write_transmit(payload, timestamp, estimate).is_ok()
+        let stamp = self.stamp(&pending);
+        twamp::write_transmit(payload, stamp.timestamp, stamp.estimate).is_ok()
     }
 }
 

@@ -12,8 +12,8 @@ mod request;
 use core::fmt;
 
 pub use reflect::{
-    PaddingPolicy, ReplyFields, ReplyFormat, ReplyHeader, reply_len, write_reply, write_reply_as,
-    write_transmit,
+    PaddingPolicy, ReplyFields, ReplyFormat, ReplyHeader, reply_len, transmit_sum, write_reply,
+    write_reply_as, write_transmit,
 };
 pub use reply::{Reply, looks_like_reply};
 pub use request::{Request, RequestFields, is_stamp_request, write_request_timestamp, write_ssid};

@@ -19,8 +19,11 @@ use std::time::Duration;
 use clock::{Clock, Discipline, SystemClock};
 use ebpf::{RxMeta, StampSource};
 use nix::time::{ClockId, clock_gettime};
-use reflector::datagram::{Arrival, Unanswered, answer};
-use reflector::reflect::Timescale;
+use reflector::datagram::{Arrival, Request, Unanswered};
+use reflector::reflect::{Departure, Timescale};
+use reflector::rule::{
+    DscpPolicy, EcnPolicy, FlowLabelPolicy, Format, Rule, SequencePolicy, ShortPolicy,
+};
 use sender::af_xdp::exchange::exchanges;
 use sender::af_xdp::outbox::{Endpoints, Outbox, OutboxParts};
 use sender::af_xdp::worker::{Arrivals, RX_BATCH, Turns, Worker};
@@ -56,6 +59,18 @@ const WINDOW: usize = 1 << 22;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const PORT: u16 = 32_768;
 const TARGET: Ipv4Addr = Ipv4Addr::new(10, 86, 2, 1);
+/// How the reflector answers: as it does unless told otherwise, without state.
+const RULE: Rule = Rule {
+    listener: 0,
+    format: Format::ByLength,
+    timestamps: TimestampFormat::Ntp,
+    sequence: SequencePolicy::Stateless,
+    dscp: DscpPolicy::Copy,
+    ecn: EcnPolicy::Clear,
+    flow_label: FlowLabelPolicy::Copy,
+    short: ShortPolicy::Answer,
+    refuse_replies: true,
+};
 /// Ports of a source address.
 const PORTS: usize = 25_000;
 
@@ -310,15 +325,18 @@ impl<'a> Rig<'a> {
         mut frame: Vec<u8>,
         session: usize,
     ) -> Result<(Vec<u8>, [u8; RxMeta::SIZE]), Box<dyn Error>> {
-        let len = frame.len();
+        let request = Request::open(&frame, &Arrival::UNKNOWN).map_err(Unanswered::meaning)?;
+        frame.truncate(request.reply_frame_len(&RULE));
         let at = SystemClock.tai();
-        let reply = answer(&mut frame, len, &Arrival::UNKNOWN, at, self.timescale)
+        let reply = request
+            .answer(&mut frame, &RULE, at, self.timescale, |_| None)
             .map_err(Unanswered::meaning)?;
-        let len = reply.frame_len();
-        if !reply.seal(&mut frame, SystemClock.tai(), self.timescale) {
+        if !reply.seal(
+            &mut frame,
+            &Departure::new(SystemClock.tai(), self.timescale),
+        ) {
             return Err("a reply cannot be sealed".into());
         }
-        frame.truncate(len);
         let meta = RxMeta {
             arrival_ns: SystemClock.tai().nanos().try_into()?,
             rule: session.try_into()?,

@@ -4,6 +4,7 @@
 //! written before is.
 
 use super::{REPLY_LEN, REQUEST_LEN, STAMP_LEN, TooShort, field, header_mut};
+use crate::checksum::Sum;
 use crate::error_estimate::ErrorEstimate;
 
 /// What the Session-Reflector adds to a request before the transmit timestamp.
@@ -109,6 +110,9 @@ pub const fn reply_len(request_len: usize) -> usize {
 /// The sender's fields move to their places bit for bit. Octets 14 to 40 are all written, so
 /// nothing that was in the buffer behind a short request gets out. Octets from 41 on stay.
 ///
+/// Returns the sum of the reply's first 44 octets, or of all if it is shorter, without T3 and its
+/// Error Estimate: what the UDP checksum needs, and never read back from memory just written.
+///
 /// # Errors
 /// `request_len` is below [`REQUEST_LEN`], or `payload` has no room for the reply. Nothing is
 /// written then.
@@ -117,7 +121,7 @@ pub fn write_reply(
     payload: &mut [u8],
     request_len: usize,
     fields: &ReplyFields,
-) -> Result<(), TooShort> {
+) -> Result<Sum, TooShort> {
     write_reply_as(payload, request_len, fields, ReplyFormat::default())
 }
 
@@ -131,7 +135,7 @@ pub fn write_reply_as(
     request_len: usize,
     fields: &ReplyFields,
     format: ReplyFormat,
-) -> Result<(), TooShort> {
+) -> Result<Sum, TooShort> {
     if request_len < REQUEST_LEN {
         return Err(TooShort {
             needed: REQUEST_LEN,
@@ -156,16 +160,37 @@ pub fn write_reply_as(
         ReplyHeader::LightDscp { tos } => (0, Some([tos, 0, 0])),
         ReplyHeader::Stamp { ssid } => (ssid, Some([0; 3])),
     };
-    field::SEQUENCE.write(header, fields.sequence.to_be_bytes());
+    let sequence = fields.sequence.to_be_bytes();
+    field::SEQUENCE.write(header, sequence);
     field::SSID.write_u16(header, ssid);
     field::RECEIVE_TIMESTAMP.write(header, fields.receive_timestamp);
     field::SENDER.write(header, request);
     field::MBZ.write_u16(header, 0);
     field::SENDER_TTL.write_u8(header, fields.sender_ttl);
-    if let (Some(end), Some(tail)) = (end, tail.first_chunk_mut()) {
-        *tail = end;
+    let end = match (end, tail.first_chunk_mut()) {
+        (Some(end), Some(tail)) => {
+            *tail = end;
+            end
+        }
+        (_, Some(&mut kept)) => kept,
+        (_, None) => up_to_two(tail),
+    };
+    Ok(Sum::new()
+        .add(&sequence)
+        .add_u16(ssid)
+        .add(&fields.receive_timestamp)
+        .add(&request)
+        .add(&[fields.sender_ttl, end[0], end[1], end[2]]))
+}
+
+/// Fewer than three octets, and zeros for what is not there.
+#[inline]
+fn up_to_two(octets: &[u8]) -> [u8; 3] {
+    match *octets {
+        [first, second, ..] => [first, second, 0],
+        [first] => [first, 0, 0],
+        [] => [0; 3],
     }
-    Ok(())
 }
 
 /// Moves the padding of the request behind a reply header of `header_len` octets, as far as there
@@ -181,7 +206,8 @@ fn clear_padding(reply: &mut [u8], header_len: usize) {
     }
 }
 
-/// Writes T3 and its Error Estimate, which also speaks for T2, into a reply.
+/// Writes T3 and its Error Estimate, which also speaks for T2, into a reply. Their sum is
+/// [`transmit_sum`].
 ///
 /// # Errors
 /// `payload` is shorter than these fields; nothing is written.
@@ -195,4 +221,10 @@ pub fn write_transmit(
     field::TIMESTAMP.write(header, timestamp);
     field::ERROR_ESTIMATE.write_u16(header, error_estimate.to_bits());
     Ok(())
+}
+
+/// The sum of what [`write_transmit`] writes.
+#[inline]
+pub fn transmit_sum(timestamp: [u8; 8], error_estimate: ErrorEstimate) -> Sum {
+    Sum::new().add(&timestamp).add_u16(error_estimate.to_bits())
 }

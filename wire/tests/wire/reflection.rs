@@ -5,8 +5,11 @@ use proptest::prelude::*;
 use wire::error_estimate::ErrorEstimate;
 use wire::twamp::{
     PaddingPolicy, Reply, ReplyFields, ReplyFormat, ReplyHeader, Request, RequestFields, TooShort,
-    is_stamp_request, looks_like_reply, reply_len, write_reply, write_reply_as, write_transmit,
+    is_stamp_request, looks_like_reply, reply_len, transmit_sum, write_reply, write_reply_as,
+    write_transmit,
 };
+
+use crate::checksum::naive;
 
 /// RFC 5357 section 4.2.1, RFC 6038 section 4, RFC 7750 section 2, RFC 8762 section 4.3.1 with the
 /// SSID of RFC 8972 section 3, top to bottom.
@@ -88,14 +91,15 @@ proptest! {
         let written = write_reply_as(&mut payload, request_len, &fields, format);
         let needed = format.reply_len(request_len);
         if request_len < 14 {
-            prop_assert_eq!(written, Err(TooShort { needed: 14, len: request_len }));
+            prop_assert_eq!(written.unwrap_err(), TooShort { needed: 14, len: request_len });
             prop_assert_eq!(payload, buffer);
         } else if buffer.len() < needed {
-            prop_assert_eq!(written, Err(TooShort { needed, len: buffer.len() }));
+            prop_assert_eq!(written.unwrap_err(), TooShort { needed, len: buffer.len() });
             prop_assert_eq!(payload, buffer);
         } else {
-            prop_assert_eq!(written, Ok(()));
             write_transmit(&mut payload, transmit, estimate).unwrap();
+            let all = written.unwrap().plus(transmit_sum(transmit, estimate));
+            prop_assert_eq!(all.fold(), naive(&payload[..needed.min(44)]));
             let expected = model(&buffer[..request_len], &fields, transmit, estimate, format);
             prop_assert_eq!(expected.len(), needed);
             prop_assert_eq!(&payload[..needed], &expected);
