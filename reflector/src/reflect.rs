@@ -59,7 +59,7 @@ impl Timescale {
 }
 
 /// What becomes of a packet.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
 pub enum Verdict {
@@ -86,7 +86,7 @@ pub enum Ignored {
 }
 
 /// A reply that lacks its transmit timestamp. Not `Copy`: a reply is stamped once.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 #[must_use = "a reply without T3 must not be sent"]
 pub struct Pending {
     len: usize,

@@ -9,6 +9,16 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
+impl PartialEq for Sum {
+    /// As words: the same octets added in other pieces make an equal sum.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.fold() == other.fold()
+    }
+}
+
+impl Eq for Sum {}
+
 impl Sum {
     /// The sum of nothing.
     #[inline]
