@@ -1,14 +1,13 @@
 //! The packet path allocates nothing, asked of the allocator itself.
 
 #![cfg(test)]
-#![expect(unsafe_code, reason = "an allocator that counts is one")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::net::{SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use allocation_counter::measure;
 use arc_swap::ArcSwap;
 use clock::SystemClock;
 use ebpf::{RxMeta, StampSource};
@@ -26,35 +25,6 @@ use wire::error_estimate::ErrorEstimate;
 use wire::time::{TaiOffset, TimestampFormat};
 use xsk::testing::{KernelSide, pair};
 use xsk::{Kernel, RingSizes, Umem, UmemConfig, Wake};
-
-/// Counts what the thread under test asks for; there is one test in this program, so no other
-/// allocates meanwhile.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: everything is left to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller's.
-        unsafe { System.dealloc(pointer, layout) };
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller's.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const ROUNDS: usize = 1_000;
 
@@ -197,9 +167,11 @@ impl Bench {
             for (frame, meta) in batch {
                 assert!(self.kernel.deliver(frame, meta));
             }
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
-            self.worker.turn();
-            self.allocations += ALLOCATIONS.load(Ordering::Relaxed) - before;
+            let worker = &mut self.worker;
+            let turn = measure(|| {
+                worker.turn();
+            });
+            self.allocations += turn.count_total;
             self.kernel.transmitted();
         }
     }
@@ -248,9 +220,8 @@ fn no_packet_of_any_kind_costs_an_allocation() {
     assert_eq!(bench.allocations, 0);
 
     // The count is one that could be otherwise, and the traffic was what it should be.
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    drop(std::hint::black_box(Box::new(1)));
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before + 1);
+    let boxed = measure(|| drop(std::hint::black_box(Box::new(1))));
+    assert_eq!(boxed.count_total, 1);
     let received = u64::try_from((ROUNDS + 1) * traffic.len()).unwrap();
     assert_eq!(counters.received.value(), received);
     assert!(counters.reflected.value() > received / 2);

@@ -94,7 +94,7 @@ pub type Name = (ListenerId, Flow, u16);
 pub struct Counts {
     pub full: AtomicBool,
     pub large: AtomicBool,
-    pub counts: Mutex<HashMap<Name, u32>>,
+    pub next: Mutex<HashMap<Name, u32>>,
     pub touched: Mutex<Vec<Name>>,
 }
 
@@ -103,7 +103,7 @@ impl Sessions for Counts {
         if self.full.load(Ordering::Relaxed) {
             return None;
         }
-        let mut counts = self.counts.lock().unwrap();
+        let mut counts = self.next.lock().unwrap();
         let next = counts.entry((listener, *flow, ssid)).or_default();
         *next += 1;
         Some(*next - 1)

@@ -181,7 +181,7 @@ fn each_session_has_its_own_count() {
     assert_eq!(numbers(&mut bench, &of_port(4001, 1)), [0, 1, 2]);
     assert_eq!(numbers(&mut bench, &of_port(4000, 2)), [0, 1, 2]);
     assert_eq!(numbers(&mut bench, &of_port(4000, 1)), [3, 4, 5]);
-    let counts = bench.sessions.counts.lock().unwrap();
+    let counts = bench.sessions.next.lock().unwrap();
     let (listener, flow, ssid) = counts.keys().find(|(.., ssid)| *ssid == 2).unwrap();
     assert_eq!((*listener, *ssid), (LISTENER, 2));
     assert_eq!(flow.source, "192.0.2.2:4000".parse().unwrap());
@@ -201,7 +201,7 @@ fn the_padding_of_a_light_sender_names_no_session() {
         let frame = v4().payload(&octets).build();
         bench.exchange(&frame, &[]).unwrap();
     }
-    let counts = bench.sessions.counts.lock().unwrap();
+    let counts = bench.sessions.next.lock().unwrap();
     assert_eq!(counts.len(), 1);
     assert_eq!(counts.keys().next().unwrap().2, 0);
 }
@@ -228,7 +228,7 @@ fn a_batch_s_sessions_are_touched_before_they_count_if_there_are_many() {
     bench.sessions.large.store(true, Ordering::Relaxed);
     deliver(&mut bench);
     let touched = bench.sessions.touched.lock().unwrap();
-    let counts = bench.sessions.counts.lock().unwrap();
+    let counts = bench.sessions.next.lock().unwrap();
     assert_eq!(touched.len(), 3);
     assert!(touched.iter().all(|name| counts[name] == 2));
     assert_eq!(
