@@ -6,14 +6,12 @@
 use core::net::{IpAddr, SocketAddr};
 
 use ebpf::{RxMeta, StampSource};
-use wire::frame::{
-    self, ChecksumPlan, FlowLabel, FrameError, IpVersion, Layout, Packet, UdpChecksum,
-};
+use wire::frame::{self, ChecksumPlan, FlowLabel, FrameError, Layout, Packet, UdpChecksum};
 use wire::time::Tai;
 use wire::twamp::STAMP_LEN;
 
 use crate::reflect::{self, Departure, Ignored, Pending, Received, Timescale, Verdict};
-use crate::rule::{FlowLabelPolicy, ListenerId, Rule};
+use crate::rule::{FlowLabelPolicy, ListenerId, Rule, SequencePolicy};
 
 /// Why a packet steered to the reflector is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,181 +136,176 @@ impl From<FrameError> for Unanswered {
     }
 }
 
-/// When and where a frame arrived, as far as is known before its octets are read.
+/// When a frame arrived and what it is, as far as is known before its octets are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    layout: Option<Layout>,
     /// T2 as stamped by the XDP program; `None` where user space has to take it.
     pub stamp: Option<Tai>,
-    /// What the XDP program matched; `None` where user space has to look itself.
+    /// What the XDP program found; `None` where user space has to look itself.
     pub matched: Option<Matched>,
 }
 
-/// The listener whose rule the XDP program applied.
+/// What the XDP program found in a frame, and the listener whose rule it applied.
+///
+/// It lies in memory that others can write, and is held against the frame before it is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Matched {
-    /// Its number.
+    /// The listener's number.
     pub listener: ListenerId,
     /// The generation of rules in which it has this number.
     pub generation: u16,
+    /// Where the UDP payload is.
+    pub payload: Payload,
+}
+
+/// Where the payload of a packet lies in its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    /// Octets before it.
+    pub offset: u16,
+    /// Octets of it, according to the UDP header.
+    pub len: u16,
+}
+
+impl Payload {
+    #[inline]
+    const fn of(layout: &Layout) -> Self {
+        Self {
+            offset: layout.payload,
+            len: layout.payload_len,
+        }
+    }
+
+    /// Octets of the frame of the reply by `rule` to a request with this payload. Ethernet padding is
+    /// left behind.
+    #[inline]
+    pub const fn reply_frame_len(self, rule: &Rule) -> usize {
+        self.offset as usize + reflect::reply_len(rule, self.len as usize)
+    }
 }
 
 impl Arrival {
     /// Nothing is known: the driver gave no room for metadata.
     pub const UNKNOWN: Self = Self {
-        layout: None,
         stamp: None,
         matched: None,
     };
 
-    /// What the XDP program noted. It lies in memory that others can write, so the layout is held
-    /// against the frame ([`Layout::check`]) before it is believed.
+    /// What the XDP program noted.
+    #[inline]
     pub fn from_meta(meta: &RxMeta) -> Self {
-        let layout = Layout {
-            vlan_tags: meta.vlan_tags,
-            l3: meta.l3,
-            l4: meta.l4,
-            payload: meta.payload,
-            payload_len: meta.payload_len,
-            // One tagless IPv4 or IPv6 header stands between the two offsets.
-            ip: if meta.l4.wrapping_sub(meta.l3) == IPV4_HEADER {
-                IpVersion::V4
-            } else {
-                IpVersion::V6
-            },
-        };
         let stamp = match meta.stamp_source {
             StampSource::KERNEL_TAI => i64::try_from(meta.arrival_ns).ok().map(Tai::from_nanos),
             _ => None,
         };
         Self {
-            layout: Some(layout),
             stamp,
             matched: Some(Matched {
                 listener: meta.rule,
                 generation: 0,
+                payload: Payload {
+                    offset: meta.payload,
+                    len: meta.payload_len,
+                },
             }),
         }
     }
 }
 
-const IPV4_HEADER: u16 = 20;
-
-/// A UDP datagram found in its frame, and found sound: what is left to know is who listens.
+/// Finds the datagram in a frame of which the XDP program noted nothing.
 ///
-/// It does not borrow the frame, so that the frame can be made as long as the reply in between.
-#[derive(Debug, Clone, Copy)]
-pub struct Request {
-    layout: Layout,
-    checksum: ChecksumPlan,
-    ttl: u8,
-    tos: u8,
+/// # Errors
+///
+/// There is none.
+pub fn look(frame: &[u8]) -> Result<(Payload, Flow), Unanswered> {
+    let packet = Packet::parse(frame)?;
+    Ok((Payload::of(&packet.layout()), Flow::of(&packet)))
 }
 
-impl Request {
-    /// Finds and checks the datagram in `frame`.
-    ///
-    /// # Errors
-    ///
-    /// The reason why there can be no answer.
-    #[inline]
-    pub fn open(frame: &[u8], arrival: &Arrival) -> Result<Self, Unanswered> {
-        let packet = Packet::parse(frame)?;
-        let layout = packet.layout();
-        if arrival.layout.is_some_and(|noted| noted != layout) {
-            return Err(Unanswered::Metadata);
-        }
-        if !packet.verify_ipv4_header() {
-            return Err(Unanswered::Ipv4Checksum);
-        }
-        let (verdict, checksum) = packet.judge_udp();
-        if verdict == UdpChecksum::Wrong {
-            return Err(if packet.udp_checksum() == 0 {
-                Unanswered::NoUdpChecksum
-            } else {
-                Unanswered::UdpChecksum
-            });
-        }
-        if !is_answerable(packet.source()) {
-            return Err(Unanswered::SourceAddress);
-        }
-        if packet.source_port() == 0 {
-            return Err(Unanswered::SourcePort);
-        }
-        if !is_unicast(packet.source_mac(), packet.destination_mac()) {
-            return Err(Unanswered::SourceStation);
-        }
-        Ok(Self {
-            layout,
-            checksum,
-            ttl: packet.ttl(),
-            tos: packet.tos(),
-        })
+/// Checks the request in `buffer[..frame_len]` and answers it by `rule` in place. `buffer` has room for
+/// the reply ([`Payload::reply_frame_len`]); it may be shorter than `frame_len` by Ethernet padding.
+/// `noted` is where the payload should be, `at` is T2, and `next` is that of [`reflect::decide`], given
+/// the packet's ends as well.
+///
+/// # Errors
+///
+/// The reason why there is no answer; the octets are then of no further use.
+#[inline]
+pub fn answer(
+    buffer: &mut [u8],
+    frame_len: usize,
+    noted: Payload,
+    rule: &Rule,
+    at: Tai,
+    timescale: Timescale,
+    next: impl FnOnce(&Flow, u16) -> Option<u32>,
+) -> Result<Reply, Unanswered> {
+    let packet = Packet::parse(buffer.get(..frame_len).unwrap_or(buffer))?;
+    let mut layout = packet.layout();
+    if noted != Payload::of(&layout) {
+        return Err(Unanswered::Metadata);
     }
+    let checksum = check(&packet)?;
+    let received = Received {
+        at,
+        len: usize::from(layout.payload_len),
+        ttl: packet.ttl(),
+        tos: packet.tos(),
+    };
+    let flow = match rule.sequence {
+        SequencePolicy::Stateless => None,
+        SequencePolicy::Stateful => Some(Flow::of(&packet)),
+    };
+    let next = |ssid| next(flow.as_ref()?, ssid);
 
-    /// Where it came from and where to; `frame` is the one it was found in.
-    ///
-    /// # Errors
-    ///
-    /// It is another frame.
-    pub fn flow(&self, frame: &[u8]) -> Result<Flow, Unanswered> {
-        Ok(Flow::of(&Packet::new(frame, &self.layout)?))
+    let payload = buffer
+        .get_mut(usize::from(layout.payload)..)
+        .ok_or(Unanswered::Truncated)?;
+    let pending = match reflect::decide(payload, &received, rule, timescale, next) {
+        Verdict::Reply(pending) => pending,
+        Verdict::Ignore(reason) => return Err(reason.into()),
+    };
+    let tos = rule.reply_tos(received.tos);
+    frame::turn_around(buffer, &layout, tos, rule.flow_label.into());
+    if pending.payload_len() != received.len {
+        let len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
+        frame::set_payload_len(buffer, &mut layout, len).map_err(|_| Unanswered::NoRoom)?;
     }
+    let mut checksum = checksum.plus(pending.sum());
+    if !pending.keeps_tail() && pending.payload_len() > STAMP_LEN {
+        checksum = checksum.with_new_tail();
+    }
+    Ok(Reply {
+        layout,
+        checksum: checksum.plus_payload_len(layout.payload_len),
+        pending,
+    })
+}
 
-    /// Octets of the frame that a reply by `rule` takes; Ethernet padding is left behind.
-    pub fn reply_frame_len(&self, rule: &Rule) -> usize {
-        let payload_len = reflect::reply_len(rule, usize::from(self.layout.payload_len));
-        usize::from(self.layout.payload) + payload_len
+/// Checks what the XDP program did not.
+#[inline]
+fn check(packet: &Packet<'_>) -> Result<ChecksumPlan, Unanswered> {
+    if !packet.verify_ipv4_header() {
+        return Err(Unanswered::Ipv4Checksum);
     }
-
-    /// Answers it by `rule` in place: in the frame it was found in, which has
-    /// [`Self::reply_frame_len`] octets at least. `at` is T2; `next` is that of [`reflect::decide`].
-    ///
-    /// # Errors
-    ///
-    /// The reason why there is no answer; the octets are then of no further use.
-    pub fn answer(
-        self,
-        frame: &mut [u8],
-        rule: &Rule,
-        at: Tai,
-        timescale: Timescale,
-        next: impl FnOnce(u16) -> Option<u32>,
-    ) -> Result<Reply, Unanswered> {
-        let mut layout = self.layout;
-        let received = Received {
-            at,
-            len: usize::from(layout.payload_len),
-            ttl: self.ttl,
-            tos: self.tos,
-        };
-        let payload = frame
-            .get_mut(usize::from(layout.payload)..)
-            .ok_or(Unanswered::Truncated)?;
-        let pending = match reflect::decide(payload, &received, rule, timescale, next) {
-            Verdict::Reply(pending) => pending,
-            Verdict::Ignore(reason) => return Err(reason.into()),
-        };
-        frame::turn_around(
-            frame,
-            &layout,
-            rule.reply_tos(self.tos),
-            rule.flow_label.into(),
-        );
-        if pending.payload_len() != received.len {
-            let len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
-            frame::set_payload_len(frame, &mut layout, len).map_err(|_| Unanswered::NoRoom)?;
-        }
-        let mut checksum = self.checksum.plus(pending.sum());
-        if !pending.keeps_tail() && pending.payload_len() > STAMP_LEN {
-            checksum = checksum.with_new_tail();
-        }
-        Ok(Reply {
-            layout,
-            checksum: checksum.plus_payload_len(layout.payload_len),
-            pending,
-        })
+    let (verdict, checksum) = packet.judge_udp();
+    if verdict == UdpChecksum::Wrong {
+        return Err(if packet.udp_checksum() == 0 {
+            Unanswered::NoUdpChecksum
+        } else {
+            Unanswered::UdpChecksum
+        });
     }
+    if !is_answerable(packet.source()) {
+        return Err(Unanswered::SourceAddress);
+    }
+    if packet.source_port() == 0 {
+        return Err(Unanswered::SourcePort);
+    }
+    if !is_unicast(packet.source_mac(), packet.destination_mac()) {
+        return Err(Unanswered::SourceStation);
+    }
+    Ok(checksum)
 }
 
 /// The two ends of a packet's way, as far as its frame tells.
@@ -349,7 +342,7 @@ pub struct Reply {
 
 impl Reply {
     /// Writes T3 and, last, the UDP checksum. False, if `frame` is not the frame that
-    /// [`Request::answer`] left, in which case it must not be sent.
+    /// [`answer`] left, in which case it must not be sent.
     #[inline]
     pub fn seal(self, frame: &mut [u8], departure: &Departure) -> bool {
         let Some(payload) = frame.get_mut(usize::from(self.layout.payload)..) else {
@@ -374,6 +367,7 @@ impl From<FlowLabelPolicy> for FlowLabel {
 
 /// A reply to such a source has one receiver, and it is not this host. The rest are addresses that
 /// no kernel takes a packet from (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5).
+#[inline]
 fn is_answerable(source: IpAddr) -> bool {
     match source {
         IpAddr::V4(v4) => {
@@ -389,6 +383,7 @@ fn is_answerable(source: IpAddr) -> bool {
 }
 
 /// A reply to such a station is not flooded to a whole segment, nor to ourselves.
+#[inline]
 fn is_unicast(source: [u8; 6], own: [u8; 6]) -> bool {
     const GROUP: u8 = 1;
     source[0] & GROUP == 0 && source != [0; 6] && source != own

@@ -49,7 +49,11 @@ impl Rules for OneRule {
 pub struct NoSessions;
 
 impl Sessions for NoSessions {
-    fn next(&self, _listener: ListenerId, _flow: &Flow, _ssid: u16) -> Option<u32> {
+    type Key = ();
+
+    fn key(_listener: ListenerId, _flow: &Flow, _ssid: u16) {}
+
+    fn next(&self, _session: &()) -> Option<u32> {
         None
     }
 
@@ -57,5 +61,5 @@ impl Sessions for NoSessions {
         false
     }
 
-    fn touch(&self, _listener: ListenerId, _flow: &Flow, _ssid: u16) {}
+    fn touch(&self, _sessions: &[()]) {}
 }

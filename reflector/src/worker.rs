@@ -17,12 +17,12 @@ use arc_swap::ArcSwap;
 use clock::Clock;
 use ebpf::RxMeta;
 use wire::error_estimate::ErrorEstimate;
-use wire::frame::{Layout, Packet};
+use wire::frame::Packet;
 use wire::time::{Tai, TaiOffset};
 use xsk::{Frame, Kernel, Queue, Umem, Wake};
 
 use crate::counters::QueueCounters;
-use crate::datagram::{Arrival, Flow, Matched, Reply, Request, Unanswered};
+use crate::datagram::{self, Arrival, Flow, Matched, Payload, Reply, Unanswered};
 use crate::reflect::{self, Departure, Timescale};
 use crate::rule::{ListenerId, Rule, SequencePolicy};
 
@@ -44,15 +44,21 @@ pub trait Rules {
 
 /// The sessions' own counts of packets, shared by all workers.
 pub trait Sessions {
+    /// What tells sessions apart.
+    type Key;
+
+    /// The session of packets with these ends and this SSID that are answered as `listener` says.
+    fn key(listener: ListenerId, flow: &Flow, ssid: u16) -> Self::Key;
+
     /// The next Sequence Number of a session, which begins if there was none; `None` if there is no
     /// room for it.
-    fn next(&self, listener: ListenerId, flow: &Flow, ssid: u16) -> Option<u32>;
+    fn next(&self, key: &Self::Key) -> Option<u32>;
 
     /// Whether there are so many that a session is rarely in the processor's cache.
     fn is_large(&self) -> bool;
 
-    /// Brings a session's count into the cache.
-    fn touch(&self, listener: ListenerId, flow: &Flow, ssid: u16);
+    /// Brings the counts of these sessions into the cache.
+    fn touch(&self, keys: &[Self::Key]);
 }
 
 /// The [`Timescale`] that the control thread keeps fresh and workers read: one word, so that offset
@@ -112,7 +118,7 @@ pub struct Parts<K, C, R, S> {
 
 /// Reflects the packets of one receive queue.
 #[derive(Debug)]
-pub struct Worker<K, C, R, S> {
+pub struct Worker<K, C, R, S: Sessions> {
     queue: Queue,
     kernel: K,
     clock: C,
@@ -126,6 +132,8 @@ pub struct Worker<K, C, R, S> {
     /// The sub-batch: answered, not yet stamped. Its frames and replies go together.
     answered: Vec<Frame>,
     replies: Vec<Reply>,
+    /// Sessions of the batch to be touched.
+    keys: Vec<S::Key>,
     /// The kernel asked to be woken again for what the transmit ring holds.
     kick_again: bool,
     /// The transmit ring was full.
@@ -168,6 +176,7 @@ impl<K: Kernel, C: Clock, R: Rules, S: Sessions> Worker<K, C, R, S> {
             arrived: Vec::with_capacity(RX_BATCH),
             answered: Vec::with_capacity(RX_BATCH),
             replies: Vec::with_capacity(RX_BATCH),
+            keys: Vec::with_capacity(RX_BATCH),
             kick_again: false,
             stuck: false,
         }
@@ -243,6 +252,7 @@ impl<K: Kernel, C: Clock, R: Rules, S: Sessions> Worker<K, C, R, S> {
         sent + self.send(timescale)
     }
 
+    #[inline]
     fn answer(
         &mut self,
         frame: &mut Frame,
@@ -257,50 +267,51 @@ impl<K: Kernel, C: Clock, R: Rules, S: Sessions> Worker<K, C, R, S> {
             // One reading for all: they had all arrived when the batch was taken.
             *taken.get_or_insert_with(|| self.clock.tai())
         });
-        let request = Request::open(umem.data(frame), &arrival)?;
-        let rule = match arrival.matched.and_then(|matched| rule_of(rules, matched)) {
-            Some(rule) => rule,
-            None => rules
-                .find(self.ifindex, &request.flow(umem.data(frame))?)
-                .ok_or(Unanswered::NoListener)?,
+        let (rule, payload) = match arrival.matched.and_then(|matched| {
+            let rule = rule_of(rules, matched)?;
+            Some((rule, matched.payload))
+        }) {
+            Some(found) => found,
+            None => look(umem.data(frame), rules, self.ifindex)?,
         };
-        umem.set_len(frame, request.reply_frame_len(rule))
-            .map_err(|_| Unanswered::NoRoom)?;
-        let flow = match rule.sequence {
-            SequencePolicy::Stateless => None,
-            SequencePolicy::Stateful => Some(request.flow(umem.data(frame))?),
+        let (frame_len, len) = (frame.len(), payload.reply_frame_len(rule));
+        if len != frame_len {
+            umem.set_len(frame, len).map_err(|_| Unanswered::NoRoom)?;
+        }
+        let next = |flow: &Flow, ssid| {
+            let key = S::key(rule.listener, flow, ssid);
+            self.sessions.next(&key)
         };
-        let next = |ssid| self.sessions.next(rule.listener, flow.as_ref()?, ssid);
-        request.answer(umem.data_mut(frame), rule, at, timescale, next)
+        let buffer = umem.data_mut(frame);
+        datagram::answer(buffer, frame_len, payload, rule, at, timescale, next)
     }
 
     /// Brings the counts that the batch will need into the cache, all at once instead of one after
     /// the other.
     #[cold]
-    fn touch_sessions(&self, arrived: &[Frame], rules: &R) {
+    fn touch_sessions(&mut self, arrived: &[Frame], rules: &R) {
+        self.keys.clear();
         let umem = self.queue.umem();
         for frame in arrived {
-            let matched = umem
+            let meta = umem
                 .metadata(frame, RxMeta::SIZE)
                 .and_then(<[u8]>::first_chunk)
-                .and_then(RxMeta::from_bytes)
-                .and_then(|meta| Arrival::from_meta(&meta).matched);
-            let octets = umem.data(frame);
-            let Ok(found) = Layout::parse(octets).and_then(|layout| Packet::new(octets, &layout))
-            else {
+                .and_then(RxMeta::from_bytes);
+            let Ok(packet) = Packet::parse(umem.data(frame)) else {
                 continue;
             };
-            let flow = Flow::of(&found);
-            let rule = matched
-                .and_then(|matched| rule_of(rules, matched))
+            let flow = Flow::of(&packet);
+            let rule = meta
+                .and_then(|meta| rule_of(rules, Arrival::from_meta(&meta).matched?))
                 .or_else(|| rules.find(self.ifindex, &flow));
             if let Some(rule) = rule
                 && rule.sequence == SequencePolicy::Stateful
             {
-                let ssid = reflect::session_ssid(rule, found.payload());
-                self.sessions.touch(rule.listener, &flow, ssid);
+                let ssid = reflect::session_ssid(rule, packet.payload());
+                self.keys.push(S::key(rule.listener, &flow, ssid));
             }
         }
+        self.sessions.touch(&self.keys);
     }
 
     /// Stamps and sends the sub-batch, for which the transmit ring has room. Returns how many replies
@@ -364,6 +375,18 @@ fn rule_of<R: Rules>(rules: &R, matched: Matched) -> Option<&Rule> {
         return None;
     }
     rules.rule(matched.listener)
+}
+
+/// The rule that the frame says, and where its payload is.
+#[cold]
+fn look<'a, R: Rules>(
+    frame: &[u8],
+    rules: &'a R,
+    ifindex: u32,
+) -> Result<(&'a Rule, Payload), Unanswered> {
+    let (payload, flow) = datagram::look(frame)?;
+    let rule = rules.find(ifindex, &flow).ok_or(Unanswered::NoListener)?;
+    Ok((rule, payload))
 }
 
 /// Reads the metadata below the frame and wipes its version, so that what a later packet finds in this

@@ -51,7 +51,13 @@ impl Rules for Book {
 struct Count(AtomicU32);
 
 impl Sessions for Count {
-    fn next(&self, _listener: ListenerId, _flow: &Flow, _ssid: u16) -> Option<u32> {
+    type Key = (Flow, u16);
+
+    fn key(_listener: ListenerId, flow: &Flow, ssid: u16) -> (Flow, u16) {
+        (*flow, ssid)
+    }
+
+    fn next(&self, _session: &(Flow, u16)) -> Option<u32> {
         Some(self.0.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -59,8 +65,8 @@ impl Sessions for Count {
         self.0.load(Ordering::Relaxed) > 100
     }
 
-    fn touch(&self, _listener: ListenerId, _flow: &Flow, _ssid: u16) {
-        self.0.load(Ordering::Relaxed);
+    fn touch(&self, sessions: &[(Flow, u16)]) {
+        std::hint::black_box(sessions);
     }
 }
 

@@ -53,6 +53,18 @@ impl Sum {
         Self(narrow(left.wrapping_add(right)))
     }
 
+    /// [`Self::add`] for few octets, whose number the compiler knows.
+    #[inline]
+    #[must_use]
+    pub fn add_few<const N: usize>(self, octets: &[u8; N]) -> Self {
+        let (words, rest) = octets.as_chunks::<8>();
+        let mut sum = self.0;
+        for &word in words {
+            sum = add_carry_around(sum, u64::from_ne_bytes(word));
+        }
+        Self(add_carry_around(sum, up_to_seven(rest)))
+    }
+
     /// Adds one word.
     #[inline]
     #[must_use]

@@ -131,7 +131,14 @@ impl Rules for OneRule {
 struct OneSession(AtomicU32);
 
 impl Sessions for OneSession {
-    fn next(&self, _listener: ListenerId, _flow: &Flow, _ssid: u16) -> Option<u32> {
+    type Key = (ListenerId, Flow, u16);
+
+    fn key(listener: ListenerId, flow: &Flow, ssid: u16) -> Self::Key {
+        (listener, *flow, ssid)
+    }
+
+    fn next(&self, session: &Self::Key) -> Option<u32> {
+        std::hint::black_box(session);
         Some(self.0.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -139,7 +146,7 @@ impl Sessions for OneSession {
         false
     }
 
-    fn touch(&self, _listener: ListenerId, _flow: &Flow, _ssid: u16) {}
+    fn touch(&self, _sessions: &[Self::Key]) {}
 }
 
 /// A kernel that is busy as it is.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use clock::{Clock, Discipline, SystemClock};
 use ebpf::{RxMeta, StampSource};
 use nix::time::{ClockId, clock_gettime};
-use reflector::datagram::{Arrival, Request, Unanswered};
+use reflector::datagram::{Unanswered, answer, look};
 use reflector::reflect::{Departure, Timescale};
 use reflector::rule::{
     DscpPolicy, EcnPolicy, FlowLabelPolicy, Format, Rule, SequencePolicy, ShortPolicy,
@@ -325,12 +325,21 @@ impl<'a> Rig<'a> {
         mut frame: Vec<u8>,
         session: usize,
     ) -> Result<(Vec<u8>, [u8; RxMeta::SIZE]), Box<dyn Error>> {
-        let request = Request::open(&frame, &Arrival::UNKNOWN).map_err(Unanswered::meaning)?;
-        frame.truncate(request.reply_frame_len(&RULE));
         let at = SystemClock.tai();
-        let reply = request
-            .answer(&mut frame, &RULE, at, self.timescale, |_| None)
-            .map_err(Unanswered::meaning)?;
+        let (payload, _) = look(&frame).map_err(Unanswered::meaning)?;
+        let (frame_len, reply_len) = (frame.len(), payload.reply_frame_len(&RULE));
+        frame.resize(reply_len, 0);
+        let no_session = |_: &_, _| None;
+        let reply = answer(
+            &mut frame,
+            frame_len,
+            payload,
+            &RULE,
+            at,
+            self.timescale,
+            no_session,
+        )
+        .map_err(Unanswered::meaning)?;
         if !reply.seal(
             &mut frame,
             &Departure::new(SystemClock.tai(), self.timescale),

@@ -113,18 +113,17 @@ fn metadata_that_speaks_of_another_frame() {
     let frame = good(v4()).build();
     let meta = meta_of(&frame).unwrap();
     let others = [
-        ebpf::RxMeta { l3: 18, ..meta },
-        ebpf::RxMeta { l4: 38, ..meta },
         ebpf::RxMeta {
             payload: 46,
             ..meta
         },
         ebpf::RxMeta {
-            payload_len: 45,
+            payload: 0,
+            payload_len: 0,
             ..meta
         },
         ebpf::RxMeta {
-            vlan_tags: 1,
+            payload_len: 45,
             ..meta
         },
     ];

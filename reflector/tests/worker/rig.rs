@@ -99,12 +99,18 @@ pub struct Counts {
 }
 
 impl Sessions for Counts {
-    fn next(&self, listener: ListenerId, flow: &Flow, ssid: u16) -> Option<u32> {
+    type Key = Name;
+
+    fn key(listener: ListenerId, flow: &Flow, ssid: u16) -> Name {
+        (listener, *flow, ssid)
+    }
+
+    fn next(&self, name: &Name) -> Option<u32> {
         if self.full.load(Ordering::Relaxed) {
             return None;
         }
-        let mut counts = self.next.lock().unwrap();
-        let next = counts.entry((listener, *flow, ssid)).or_default();
+        let mut sessions = self.next.lock().unwrap();
+        let next = sessions.entry(*name).or_default();
         *next += 1;
         Some(*next - 1)
     }
@@ -113,8 +119,8 @@ impl Sessions for Counts {
         self.large.load(Ordering::Relaxed)
     }
 
-    fn touch(&self, listener: ListenerId, flow: &Flow, ssid: u16) {
-        self.touched.lock().unwrap().push((listener, *flow, ssid));
+    fn touch(&self, names: &[Name]) {
+        self.touched.lock().unwrap().extend(names);
     }
 }
 

@@ -144,11 +144,11 @@ fn head_and_tail(payload: &[u8]) -> (Sum, Sum) {
     let Some((common, rest)) = payload.split_first_chunk::<COMMON>() else {
         return (Sum::new().add(payload), Sum::new());
     };
-    let common = Sum::new().add(common);
+    let common = Sum::new().add_few(common);
     match rest {
-        [last] => (common.add(&[*last, 0]), Sum::new()),
+        [last] => (common.add_few(&[*last, 0]), Sum::new()),
         _ => match rest.split_first_chunk::<{ STAMP_LEN - COMMON }>() {
-            Some((last, tail)) => (common.add(last), Sum::new().add(tail)),
+            Some((last, tail)) => (common.add_few(last), Sum::new().add(tail)),
             None => (common.add(rest), Sum::new()),
         },
     }

@@ -191,10 +191,10 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(super) fn ends_sum(&self) -> Sum {
         let ends = match self.ip {
-            IpHeader::V4(ip) => Sum::new().add(&ipv4::ENDS.read(ip)),
-            IpHeader::V6(ip) => Sum::new().add(&ipv6::ENDS.read(ip)),
+            IpHeader::V4(ip) => Sum::new().add_few(&ipv4::ENDS.read(ip)),
+            IpHeader::V6(ip) => Sum::new().add_few(&ipv6::ENDS.read(ip)),
         };
-        ends.add(&udp::PORTS.read(self.udp))
+        ends.add_few(&udp::PORTS.read(self.udp))
             .add_u16(u16::from(udp::PROTOCOL))
     }
 
@@ -235,7 +235,7 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(super) fn ipv4_header_sum(&self) -> Option<Sum> {
         match self.ip {
-            IpHeader::V4(ip) => Some(Sum::new().add(ip)),
+            IpHeader::V4(ip) => Some(Sum::new().add_few(ip)),
             IpHeader::V6(_) => None,
         }
     }

@@ -176,11 +176,11 @@ pub fn write_reply_as(
         (_, None) => up_to_two(tail),
     };
     Ok(Sum::new()
-        .add(&sequence)
+        .add_few(&sequence)
         .add_u16(ssid)
-        .add(&fields.receive_timestamp)
-        .add(&request)
-        .add(&[fields.sender_ttl, end[0], end[1], end[2]]))
+        .add_few(&fields.receive_timestamp)
+        .add_few(&request)
+        .add_few(&[fields.sender_ttl, end[0], end[1], end[2]]))
 }
 
 /// Fewer than three octets, and zeros for what is not there.
