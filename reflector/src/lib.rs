@@ -2,20 +2,25 @@
 //!
 //! - [`reflect`] decides, without clock or socket; [`datagram`] does so for a request in its frame.
 //! - [`worker`] turns one queue's packets around; [`queue`] gives it a socket and a thread.
+//! - [`listener`] says which packets are answered and how, [`rulebook`] which of this host's they are.
 //! - [`service`] sets up, watches over addresses, clock and link, and takes down; [`program`] gets
 //!   the XDP program onto the interface.
 
 pub mod addresses;
 pub mod args;
+pub mod clients;
 pub mod counters;
 pub mod cpus;
 pub mod datagram;
 pub mod error;
+pub mod host_view;
 pub mod interface;
+pub mod listener;
 pub mod program;
 pub mod queue;
 pub mod reflect;
 pub mod rule;
+pub mod rulebook;
 pub mod service;
 pub mod stop;
 pub mod summary;

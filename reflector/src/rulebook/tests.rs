@@ -1,0 +1,1 @@
+//! The rulebook against plain listeners and hosts.
