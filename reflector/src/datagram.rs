@@ -3,52 +3,104 @@
 //! The XDP program has matched interface, MAC address, listener and port. What it cannot check
 //! cheaply is checked here: checksums, and that the metadata agrees with the octets.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use ebpf::{RxMeta, StampSource};
-use wire::frame::{self, ChecksumPlan, IpVersion, Layout, Packet};
+use wire::frame::{self, ChecksumPlan, FrameError, IpVersion, Layout, Packet, UdpChecksum};
 use wire::time::Tai;
 
-use crate::reflect::{self, Ignored, Pending, Received, Timescale, Verdict};
+use crate::reflect::{self, Departure, Ignored, Pending, Received, Timescale, Verdict};
+use crate::rule::{ListenerId, Rule};
 
 /// Why a packet steered to the reflector is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum Unanswered {
-    /// The frame is no UDP datagram, or not where its metadata says.
-    Malformed,
+    /// The frame ends before its headers or before the IP packet does.
+    Truncated,
+    /// No UDP over IPv4 or IPv6 within two VLAN tags.
+    NotUdp,
+    /// An IP header that contradicts itself: version, header length or total length.
+    IpHeader,
+    /// IPv4 options or an IPv6 extension header, which the fast path leaves to the kernel.
+    Options,
+    /// A fragment, which the fast path leaves to the kernel.
+    Fragment,
+    /// A UDP length that is below 8 or not what the IP header leaves for it.
+    UdpLength,
+    /// The frame is not what its metadata says.
+    Metadata,
     /// The IPv4 header checksum is wrong.
     Ipv4Checksum,
-    /// The UDP checksum is wrong, or absent over IPv6 (RFC 8200 section 8.1).
+    /// The UDP checksum is wrong.
     UdpChecksum,
-    /// The source's IP or MAC address is nobody's (unspecified, loopback, multicast, broadcast,
-    /// reserved), or its port is 0: a reply would go nowhere or everywhere.
-    Source,
+    /// There is no UDP checksum where there must be one: over IPv6 (RFC 8200 section 8.1).
+    NoUdpChecksum,
+    /// The source's IP address is nobody's: unspecified, loopback, multicast, broadcast, reserved.
+    SourceAddress,
+    /// The source's port is 0: nobody could be answered there.
+    SourcePort,
+    /// The source's MAC address is a group's, nobody's or our own.
+    SourceStation,
+    /// No listener claims it any more.
+    NoListener,
     /// Fewer octets than a request has.
     TooShort,
-    /// The reply does not fit in the UMEM chunk.
+    /// Fewer octets than its reply, which the listener refuses.
+    ShortRefused,
+    /// Another reflector's reply, by the looks of it.
+    LooksLikeReply,
+    /// The session table has no room for its session.
+    SessionTableFull,
+    /// The reply does not fit in the UMEM chunk, or in the transmit ring.
     NoRoom,
 }
 
 impl Unanswered {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 6] = [
-        Self::Malformed,
+    pub const ALL: [Self; 19] = [
+        Self::Truncated,
+        Self::NotUdp,
+        Self::IpHeader,
+        Self::Options,
+        Self::Fragment,
+        Self::UdpLength,
+        Self::Metadata,
         Self::Ipv4Checksum,
         Self::UdpChecksum,
-        Self::Source,
+        Self::NoUdpChecksum,
+        Self::SourceAddress,
+        Self::SourcePort,
+        Self::SourceStation,
+        Self::NoListener,
         Self::TooShort,
+        Self::ShortRefused,
+        Self::LooksLikeReply,
+        Self::SessionTableFull,
         Self::NoRoom,
     ];
 
     /// The reason in a few words.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Malformed => "malformed frame",
+            Self::Truncated => "truncated",
+            Self::NotUdp => "not UDP",
+            Self::IpHeader => "bad IP header",
+            Self::Options => "IP options or extension headers",
+            Self::Fragment => "fragment",
+            Self::UdpLength => "bad UDP length",
+            Self::Metadata => "not what its metadata says",
             Self::Ipv4Checksum => "wrong IPv4 header checksum",
             Self::UdpChecksum => "wrong UDP checksum",
-            Self::Source => "source that cannot be answered",
+            Self::NoUdpChecksum => "no UDP checksum over IPv6",
+            Self::SourceAddress => "source address that cannot be answered",
+            Self::SourcePort => "source port 0",
+            Self::SourceStation => "source MAC address that cannot be answered",
+            Self::NoListener => "no listener any more",
             Self::TooShort => "payload shorter than 14 octets",
+            Self::ShortRefused => "payload shorter than its reply",
+            Self::LooksLikeReply => "looks like a reply",
+            Self::SessionTableFull => "session table full",
             Self::NoRoom => "no room for the reply",
         }
     }
@@ -58,7 +110,27 @@ impl From<Ignored> for Unanswered {
     fn from(reason: Ignored) -> Self {
         match reason {
             Ignored::TooShort => Self::TooShort,
+            Ignored::ShortRefused => Self::ShortRefused,
+            Ignored::LooksLikeReply => Self::LooksLikeReply,
+            Ignored::SessionTableFull => Self::SessionTableFull,
             Ignored::NoRoom => Self::NoRoom,
+        }
+    }
+}
+
+impl From<FrameError> for Unanswered {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Truncated => Self::Truncated,
+            FrameError::Ipv4Header | FrameError::Ipv4Length | FrameError::Ipv6Header => {
+                Self::IpHeader
+            }
+            FrameError::Ipv4Options | FrameError::ExtensionHeader => Self::Options,
+            FrameError::Fragment => Self::Fragment,
+            FrameError::UdpLength => Self::UdpLength,
+            FrameError::LayoutMismatch => Self::Metadata,
+            // `NotIp`, `VlanDepth`, `NotUdp`, and whatever else may come.
+            _ => Self::NotUdp,
         }
     }
 }
@@ -69,6 +141,17 @@ pub struct Arrival {
     layout: Option<Layout>,
     /// T2 as stamped by the XDP program; `None` where user space has to take it.
     pub stamp: Option<Tai>,
+    /// What the XDP program matched; `None` where user space has to look itself.
+    pub matched: Option<Matched>,
+}
+
+/// The listener whose rule the XDP program applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matched {
+    /// Its number.
+    pub listener: ListenerId,
+    /// The generation of rules in which it has this number.
+    pub generation: u16,
 }
 
 impl Arrival {
@@ -76,6 +159,7 @@ impl Arrival {
     pub const UNKNOWN: Self = Self {
         layout: None,
         stamp: None,
+        matched: None,
     };
 
     /// What the XDP program noted. It lies in memory that others can write, so the layout is held
@@ -101,11 +185,147 @@ impl Arrival {
         Self {
             layout: Some(layout),
             stamp,
+            matched: Some(Matched {
+                listener: meta.rule,
+                generation: 0,
+            }),
         }
     }
 }
 
 const IPV4_HEADER: u16 = 20;
+
+/// A UDP datagram found in its frame, and found sound: what is left to know is who listens.
+///
+/// It does not borrow the frame, so that the frame can be made as long as the reply in between.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    layout: Layout,
+    checksum: UdpChecksum,
+    ttl: u8,
+    tos: u8,
+}
+
+impl Request {
+    /// Finds and checks the datagram in `frame`.
+    ///
+    /// # Errors
+    ///
+    /// The reason why there can be no answer.
+    pub fn open(frame: &[u8], arrival: &Arrival) -> Result<Self, Unanswered> {
+        let layout = match arrival.layout {
+            Some(layout) => layout.check(frame).map(|()| layout)?,
+            None => Layout::parse(frame)?,
+        };
+        let packet = Packet::new(frame, &layout)?;
+        if !packet.verify_ipv4_header() {
+            return Err(Unanswered::Ipv4Checksum);
+        }
+        let checksum = packet.verify_udp();
+        if checksum == UdpChecksum::Wrong {
+            return Err(if packet.udp_checksum() == 0 {
+                Unanswered::NoUdpChecksum
+            } else {
+                Unanswered::UdpChecksum
+            });
+        }
+        if !is_answerable(packet.source()) {
+            return Err(Unanswered::SourceAddress);
+        }
+        if packet.source_port() == 0 {
+            return Err(Unanswered::SourcePort);
+        }
+        if !is_unicast(packet.source_mac(), packet.destination_mac()) {
+            return Err(Unanswered::SourceStation);
+        }
+        Ok(Self {
+            layout,
+            checksum,
+            ttl: packet.ttl(),
+            tos: packet.tos(),
+        })
+    }
+
+    /// Where it came from and where to; `frame` is the one it was found in.
+    ///
+    /// # Errors
+    ///
+    /// It is another frame.
+    pub fn flow(&self, frame: &[u8]) -> Result<Flow, Unanswered> {
+        Ok(Flow::of(&Packet::new(frame, &self.layout)?))
+    }
+
+    /// Octets of the frame that a reply by `rule` takes; Ethernet padding is left behind.
+    pub fn reply_frame_len(&self, rule: &Rule) -> usize {
+        let payload_len = reflect::reply_len(rule, usize::from(self.layout.payload_len));
+        usize::from(self.layout.payload) + payload_len
+    }
+
+    /// Answers it by `rule` in place: in the frame it was found in, which has
+    /// [`Self::reply_frame_len`] octets at least. `at` is T2; `next` is that of [`reflect::decide`].
+    ///
+    /// # Errors
+    ///
+    /// The reason why there is no answer; the octets are then of no further use.
+    pub fn answer(
+        self,
+        frame: &mut [u8],
+        rule: &Rule,
+        at: Tai,
+        timescale: Timescale,
+        next: impl FnOnce(u16) -> Option<u32>,
+    ) -> Result<Reply, Unanswered> {
+        let mut layout = self.layout;
+        let received = Received {
+            at,
+            len: usize::from(layout.payload_len),
+            ttl: self.ttl,
+            tos: self.tos,
+        };
+        let plan =
+            ChecksumPlan::plan(frame, &layout, self.checksum).ok_or(Unanswered::UdpChecksum)?;
+        let payload = frame
+            .get_mut(usize::from(layout.payload)..)
+            .ok_or(Unanswered::Truncated)?;
+        let pending = match reflect::decide(payload, &received, rule, timescale, next) {
+            Verdict::Reply(pending) => pending,
+            Verdict::Ignore(reason) => return Err(reason.into()),
+        };
+        frame::turn_around(frame, &layout, rule.reply_tos(self.tos));
+        if pending.payload_len() != received.len {
+            let len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
+            frame::set_payload_len(frame, &mut layout, len).map_err(|_| Unanswered::NoRoom)?;
+        }
+        Ok(Reply {
+            layout,
+            checksum: plan,
+            pending,
+        })
+    }
+}
+
+/// The two ends of a packet's way, as far as its frame tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Identifiers of its VLAN tags, outermost first; 0 where there is none, or a priority tag.
+    pub vlan_ids: [u16; 2],
+    /// Who asks.
+    pub source: SocketAddr,
+    /// Who is asked.
+    pub destination: SocketAddr,
+}
+
+impl Flow {
+    /// That of a packet in its frame.
+    #[inline]
+    pub fn of(packet: &Packet<'_>) -> Self {
+        Self {
+            vlan_ids: packet.vlan_ids().map(Option::unwrap_or_default),
+            source: SocketAddr::new(packet.source(), packet.source_port()),
+            destination: SocketAddr::new(packet.destination(), packet.destination_port()),
+        }
+    }
+}
 
 /// A reply that lies in its frame, complete but for T3 and the UDP checksum.
 #[derive(Debug)]
@@ -116,74 +336,17 @@ pub struct Reply {
     pending: Pending,
 }
 
-/// Answers the request in `buffer[..frame_len]` in place; `buffer` extends to the end of the
-/// memory that the reply may use. `at` is T2.
-///
-/// # Errors
-///
-/// The reason why there is no answer; the octets are then of no further use.
-pub fn answer(
-    buffer: &mut [u8],
-    frame_len: usize,
-    arrival: &Arrival,
-    at: Tai,
-    timescale: Timescale,
-) -> Result<Reply, Unanswered> {
-    let frame = buffer.get(..frame_len).ok_or(Unanswered::Malformed)?;
-    let mut layout = locate(frame, arrival.layout)?;
-    let (checksum, received, tos) = inspect(frame, &layout, at)?;
-
-    let payload = buffer
-        .get_mut(usize::from(layout.payload)..)
-        .ok_or(Unanswered::Malformed)?;
-    let pending = match reflect::decide(payload, &received, timescale) {
-        Verdict::Reply(pending) => pending,
-        Verdict::Ignore(reason) => return Err(reason.into()),
-    };
-
-    frame::turn_around(buffer, &layout, tos);
-    if pending.payload_len() != received.len {
-        let len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
-        frame::set_payload_len(buffer, &mut layout, len).map_err(|_| Unanswered::NoRoom)?;
+impl Reply {
+    /// Writes T3 and, last, the UDP checksum. False, if `frame` is not the frame that
+    /// [`Request::answer`] left, in which case it must not be sent.
+    pub fn seal(self, frame: &mut [u8], departure: &Departure) -> bool {
+        let Some(payload) = frame.get_mut(usize::from(self.layout.payload)..) else {
+            return false;
+        };
+        let stamped = departure.finish(self.pending, payload);
+        self.checksum.seal(frame, &self.layout);
+        stamped
     }
-    Ok(Reply {
-        layout,
-        checksum,
-        pending,
-    })
-}
-
-fn locate(frame: &[u8], noted: Option<Layout>) -> Result<Layout, Unanswered> {
-    let layout = match noted {
-        Some(layout) => layout.check(frame).map(|()| layout),
-        None => Layout::parse(frame),
-    };
-    layout.map_err(|_| Unanswered::Malformed)
-}
-
-/// Checks what the XDP program did not, and reads what the reply needs.
-fn inspect(
-    frame: &[u8],
-    layout: &Layout,
-    at: Tai,
-) -> Result<(ChecksumPlan, Received, u8), Unanswered> {
-    if !frame::verify_ipv4_header(frame, layout) {
-        return Err(Unanswered::Ipv4Checksum);
-    }
-    let verified = frame::verify_udp(frame, layout);
-    let checksum = ChecksumPlan::plan(frame, layout, verified).ok_or(Unanswered::UdpChecksum)?;
-
-    let packet = Packet::new(frame, layout).map_err(|_| Unanswered::Malformed)?;
-    let station = is_unicast(packet.source_mac(), packet.destination_mac());
-    if packet.source_port() == 0 || !is_answerable(packet.source()) || !station {
-        return Err(Unanswered::Source);
-    }
-    let received = Received {
-        at,
-        len: usize::from(layout.payload_len),
-        ttl: packet.ttl(),
-    };
-    Ok((checksum, received, reply_tos(packet.tos())))
 }
 
 /// A reply to such a source has one receiver, and it is not this host. The rest are addresses that
@@ -206,27 +369,4 @@ fn is_answerable(source: IpAddr) -> bool {
 fn is_unicast(source: [u8; 6], own: [u8; 6]) -> bool {
     const GROUP: u8 = 1;
     source[0] & GROUP == 0 && source != [0; 6] && source != own
-}
-
-/// DSCP is copied; ECN is Not-ECT, because the reply reports no congestion (RFC 7750 section 2.2).
-const fn reply_tos(received: u8) -> u8 {
-    received & !0b11
-}
-
-impl Reply {
-    /// Octets of the frame to send; Ethernet padding of the request is left behind.
-    pub fn frame_len(&self) -> usize {
-        usize::from(self.layout.payload) + self.pending.payload_len()
-    }
-
-    /// Writes T3 and, last, the UDP checksum. False, if `frame` is not the frame that
-    /// [`answer`] left, in which case it must not be sent.
-    pub fn seal(self, frame: &mut [u8], at: Tai, timescale: Timescale) -> bool {
-        let Some(payload) = frame.get_mut(usize::from(self.layout.payload)..) else {
-            return false;
-        };
-        let stamped = reflect::finish(self.pending, payload, at, timescale);
-        self.checksum.seal(frame, &self.layout);
-        stamped
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use clock::SystemClock;
 use tracing::warn;
 use xsk::{BindMode, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
@@ -15,9 +16,12 @@ use crate::counters::QueueCounters;
 use crate::cpus;
 use crate::error::Error;
 use crate::interface::Interface;
+use crate::standin::{NoSessions, OneRule};
 use crate::stop::Stop;
 use crate::wait::Waiter;
-use crate::worker::{SharedTimescale, Worker};
+use crate::worker::{Parts, SharedTimescale, Worker};
+
+type QueueWorker = Worker<Socket, SystemClock, OneRule, NoSessions>;
 
 /// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: the kernel puts packets this far into a chunk.
 const KERNEL_HEADROOM: u32 = 256;
@@ -125,14 +129,17 @@ impl QueueHandle {
         } else {
             TX_BATCH_COPY
         };
-        let worker = Worker::new(
+        let worker = Worker::new(Parts {
             queue,
-            socket,
-            SystemClock,
-            Arc::clone(timescale),
-            Arc::clone(&counters),
-            plan.args.tx_batch.map_or(default, usize::from),
-        );
+            kernel: socket,
+            clock: SystemClock,
+            timescale: Arc::clone(timescale),
+            counters: Arc::clone(&counters),
+            rules: Arc::new(ArcSwap::from_pointee(OneRule::default())),
+            sessions: Arc::new(NoSessions),
+            ifindex: plan.interface.index,
+            tx_batch: plan.args.tx_batch.map_or(default, usize::from),
+        });
         let (cpu, poll, stop) = (plan.cpu, plan.args.poll, stop.clone());
         let thread = thread::Builder::new()
             .name(format!("queue-{}", plan.queue))
@@ -229,7 +236,7 @@ impl Drop for RaiseOnExit<'_> {
     }
 }
 
-fn serve(mut worker: Worker<Socket, SystemClock>, cpu: usize, poll: Poll, stop: &Stop) -> Outcome {
+fn serve(mut worker: QueueWorker, cpu: usize, poll: Poll, stop: &Stop) -> Outcome {
     let _raise = RaiseOnExit(stop);
     if let Err(error) = cpus::pin(cpu) {
         warn!("cannot pin a worker to processor {cpu} ({error}): the kernel chooses");
@@ -243,11 +250,7 @@ fn serve(mut worker: Worker<Socket, SystemClock>, cpu: usize, poll: Poll, stop: 
     }
 }
 
-fn reflect_until(
-    worker: &mut Worker<Socket, SystemClock>,
-    poll: Poll,
-    stop: &Stop,
-) -> io::Result<()> {
+fn reflect_until(worker: &mut QueueWorker, poll: Poll, stop: &Stop) -> io::Result<()> {
     let mut waiter = Waiter::new(poll);
     loop {
         if stop.is_raised() {
@@ -264,7 +267,7 @@ fn reflect_until(
 }
 
 /// Answers what has arrived and sees it off. Nothing more arrives: the listeners are gone.
-fn drain(worker: &mut Worker<Socket, SystemClock>) {
+fn drain(worker: &mut QueueWorker) {
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {
         let turn = worker.turn();

@@ -15,7 +15,7 @@ use proptest::sample::Index;
 use reflector::counters::QueueCounters;
 use reflector::datagram::Unanswered;
 use reflector::reflect::Timescale;
-use reflector::worker::{RX_BATCH, SharedTimescale, Worker};
+use reflector::worker::{Parts, SharedTimescale, Worker};
 use testbed::frames::{CUSTOMER_TAG, Checksum, SERVICE_TAG};
 use testbed::{Datagram, UdpFrame};
 use wire::error_estimate::ErrorEstimate;
@@ -75,14 +75,17 @@ impl Bench {
         };
         let (queue, kernel) = pair(Umem::allocate(&config).unwrap(), sizes, start_cursor);
         let counters = Arc::new(QueueCounters::default());
-        let worker = Worker::new(
+        let worker = Worker::new(Parts {
             queue,
-            kernel.doorbell(),
-            TickingClock::default(),
-            Arc::new(SharedTimescale::new(TIMESCALE)),
-            Arc::clone(&counters),
-            8,
-        );
+            kernel: kernel.doorbell(),
+            clock: TickingClock::default(),
+            timescale: Arc::new(SharedTimescale::new(TIMESCALE)),
+            counters: Arc::clone(&counters),
+            rules: Arc::new(ArcSwap::from_pointee(Book::default())),
+            sessions: Arc::new(Counts::default()),
+            ifindex: IFINDEX,
+            tx_batch: 8,
+        });
         Self {
             worker,
             kernel,

@@ -17,37 +17,74 @@ pub struct ReplyFields {
     pub sender_ttl: u8,
 }
 
-/// Which octets of the request follow the header of the reply.
+/// The header of a reply: what octets 14, 15 and 41 to 43 are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ReplyHeader {
+    /// 41 octets, 14 and 15 zero (RFC 5357 section 4.2.1).
+    #[default]
+    Light,
+    /// 44 octets: the request's TOS or Traffic Class octet as S-DSCP-ECN, and two zeros (RFC 7750
+    /// section 2.2).
+    LightDscp {
+        /// That octet, DSCP and ECN as they arrived.
+        tos: u8,
+    },
+    /// 44 octets, the last three zero (RFC 8762 section 4.3.1).
+    Stamp {
+        /// STAMP Session Identifier, octets 14 and 15 (RFC 8972 section 3).
+        ssid: u16,
+    },
+}
+
+impl ReplyHeader {
+    /// Octets of the header.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "no header is empty")]
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Light => REPLY_LEN,
+            Self::LightDscp { .. } | Self::Stamp { .. } => STAMP_LEN,
+        }
+    }
+
+    /// The STAMP Session Identifier; 0 where there is none.
+    #[inline]
+    pub const fn ssid(self) -> u16 {
+        match self {
+            Self::Stamp { ssid } => ssid,
+            Self::Light | Self::LightDscp { .. } => 0,
+        }
+    }
+}
+
+/// Which octets follow the header of the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PaddingPolicy {
-    /// Every octet stays where it is: Symmetrical Size (RFC 6038 section 4) and STAMP, whose TLVs
-    /// have fixed places.
+    /// Every octet of the request stays where it is: Symmetrical Size (RFC 6038 section 4) and
+    /// STAMP, whose TLVs have fixed places.
     #[default]
     SameOffset,
     /// The padding moves behind the longer header and loses its last octets: "truncate" of
     /// RFC 5357 section 4.2.1 and Reflect Octets of RFC 6038 section 4.
     Shift,
+    /// Zeros.
+    Zero,
 }
 
 /// Variants of the reply. The default is that of TWAMP Light.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReplyFormat {
+    /// The header.
+    pub header: ReplyHeader,
     /// What becomes of the padding.
     pub padding: PaddingPolicy,
-    /// TOS or Traffic Class octet of the request, to be reported as S-DSCP-ECN (RFC 7750); the
-    /// header then has [`STAMP_LEN`] octets.
-    pub s_dscp_ecn: Option<u8>,
 }
 
 impl ReplyFormat {
     /// Octets of the reply to a request of `request_len` octets: as many, but a header at least.
     #[inline]
     pub const fn reply_len(self, request_len: usize) -> usize {
-        let header = if self.s_dscp_ecn.is_some() {
-            STAMP_LEN
-        } else {
-            REPLY_LEN
-        };
+        let header = self.header.len();
         if request_len > header {
             request_len
         } else {
@@ -59,11 +96,11 @@ impl ReplyFormat {
 /// Octets of the reply to a request of `request_len` octets, in the default format.
 #[inline]
 pub const fn reply_len(request_len: usize) -> usize {
-    if request_len > REPLY_LEN {
-        request_len
-    } else {
-        REPLY_LEN
+    ReplyFormat {
+        header: ReplyHeader::Light,
+        padding: PaddingPolicy::SameOffset,
     }
+    .reply_len(request_len)
 }
 
 /// Rewrites the request in `payload[..request_len]` into a reply of [`reply_len`] octets, all but
@@ -84,7 +121,7 @@ pub fn write_reply(
     write_reply_as(payload, request_len, fields, ReplyFormat::default())
 }
 
-/// [`write_reply`] in any format.
+/// [`write_reply`] in any format. Octets from 14 to the end of the header are all written.
 ///
 /// # Errors
 /// As [`write_reply`], where the reply has [`ReplyFormat::reply_len`] octets.
@@ -105,21 +142,28 @@ pub fn write_reply_as(
     let Some(reply) = payload.get_mut(..needed) else {
         return Err(TooShort { needed, len });
     };
-    if format.padding == PaddingPolicy::Shift {
-        shift_padding(reply, format.reply_len(0));
+    match format.padding {
+        PaddingPolicy::SameOffset => {}
+        PaddingPolicy::Shift => shift_padding(reply, format.header.len()),
+        PaddingPolicy::Zero => clear_padding(reply, format.header.len()),
     }
     let Some((header, tail)) = reply.split_first_chunk_mut::<REPLY_LEN>() else {
         return Err(TooShort { needed, len });
     };
     let request = field::REQUEST.read(header);
+    let (ssid, end) = match format.header {
+        ReplyHeader::Light => (0, None),
+        ReplyHeader::LightDscp { tos } => (0, Some([tos, 0, 0])),
+        ReplyHeader::Stamp { ssid } => (ssid, Some([0; 3])),
+    };
     field::SEQUENCE.write(header, fields.sequence.to_be_bytes());
-    field::SSID.write_u16(header, 0);
+    field::SSID.write_u16(header, ssid);
     field::RECEIVE_TIMESTAMP.write(header, fields.receive_timestamp);
     field::SENDER.write(header, request);
     field::MBZ.write_u16(header, 0);
     field::SENDER_TTL.write_u8(header, fields.sender_ttl);
-    if let (Some(tos), Some(tail)) = (format.s_dscp_ecn, tail.first_chunk_mut::<3>()) {
-        *tail = [tos, 0, 0];
+    if let (Some(end), Some(tail)) = (end, tail.first_chunk_mut()) {
+        *tail = end;
     }
     Ok(())
 }
@@ -129,6 +173,12 @@ pub fn write_reply_as(
 fn shift_padding(reply: &mut [u8], header_len: usize) {
     let kept = reply.len().saturating_sub(header_len);
     reply.copy_within(REQUEST_LEN..REQUEST_LEN + kept, header_len);
+}
+
+fn clear_padding(reply: &mut [u8], header_len: usize) {
+    if let Some(padding) = reply.get_mut(header_len..) {
+        padding.fill(0);
+    }
 }
 
 /// Writes T3 and its Error Estimate, which also speaks for T2, into a reply.
