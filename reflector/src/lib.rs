@@ -22,6 +22,7 @@ pub mod reflect;
 pub mod rule;
 pub mod rulebook;
 pub mod service;
+pub mod session;
 mod standin;
 pub mod stop;
 pub mod summary;
