@@ -13,6 +13,7 @@ mod attach;
 mod best;
 mod error;
 mod object;
+pub mod policer;
 mod program;
 mod verdict;
 

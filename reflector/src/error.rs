@@ -7,6 +7,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The listeners cannot work as they are configured.
+    #[error(transparent)]
+    Listeners(#[from] crate::listener::Invalid),
     /// No such interface.
     #[error("there is no interface {name} here: name one of {known}", known = joined(.known))]
     NoInterface {
@@ -93,7 +96,7 @@ impl Error {
     /// Exit status: 2 for what the command line asked wrongly, 1 for what failed at run time.
     pub const fn exit_status(&self) -> u8 {
         match self {
-            Self::TooManyQueues { .. } | Self::CpuNotAllowed { .. } => 2,
+            Self::Listeners(_) | Self::TooManyQueues { .. } | Self::CpuNotAllowed { .. } => 2,
             _ => 1,
         }
     }

@@ -26,6 +26,7 @@ use crate::args::{Args, Poll, Queues};
 use crate::cpus;
 use crate::error::Error;
 use crate::interface::Interface;
+use crate::listener::{self, Listener};
 use crate::program::{self, AttachedProgram};
 use crate::queue::{QueueHandle, QueuePlan};
 use crate::reflect::Timescale;
@@ -41,6 +42,7 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Service {
     args: Args,
+    listener: Listener,
     interface: Interface,
     program: AttachedProgram,
     queues: Vec<QueueHandle>,
@@ -61,8 +63,9 @@ impl Service {
     ///
     /// Whatever keeps the reflector from working; nothing is left behind.
     pub fn start(args: Args) -> Result<Self, Error> {
+        let listener = only_listener(&args)?;
         let signals = signal_stream().map_err(Error::system("catching signals"))?;
-        let interface = Interface::by_name(&args.interface)?;
+        let interface = Interface::by_name(&listener.interfaces.concat())?;
         if !interface.up {
             return Err(Error::InterfaceDown(interface.name));
         }
@@ -85,6 +88,7 @@ impl Service {
         let program = program::attach(&interface, count, args.xdp_mode)?;
         let mut service = Self {
             args,
+            listener,
             program,
             queues: Vec::with_capacity(cpus.len()),
             timescale,
@@ -213,10 +217,10 @@ impl Service {
     fn refresh_listeners(&mut self) -> Result<(), Error> {
         let local = addresses::local(&self.interface.name)
             .map_err(Error::system("reading this host's addresses"))?;
-        let wanted: BTreeSet<IpAddr> = if self.args.addresses.is_empty() {
+        let wanted: BTreeSet<IpAddr> = if self.listener.is_any() {
             local
         } else {
-            self.args
+            self.listener
                 .addresses
                 .iter()
                 .copied()
@@ -230,7 +234,7 @@ impl Service {
         for address in wanted.difference(&self.active) {
             self.program
                 .add_listener(&self.listener(*address), Rule { id: 0 })?;
-            info!("answering on {address} port {}", self.args.port);
+            info!("answering on {address} port {}", self.listener.port);
         }
         self.active = wanted;
         Ok(())
@@ -238,7 +242,7 @@ impl Service {
 
     fn announce(&self) {
         for missing in self
-            .args
+            .listener
             .addresses
             .iter()
             .filter(|asked| !self.active.contains(asked))
@@ -248,13 +252,13 @@ impl Service {
                 "{missing} is no address of this host that {name} can receive for: answering on it once it is"
             );
         }
-        if self.active.is_empty() && self.args.addresses.is_empty() {
+        if self.active.is_empty() && self.listener.is_any() {
             warn!("this host has no address yet: answering once it has one");
         }
         let line = format!(
             "ready: {} port {}, {} queue{}, {} XDP, {}",
             self.interface.name,
-            self.args.port,
+            self.listener.port,
             self.queues.len(),
             if self.queues.len() == 1 { "" } else { "s" },
             self.program.mode().name(),
@@ -270,7 +274,7 @@ impl Service {
             outer_vid: 0,
             inner_vid: 0,
             address,
-            port: self.args.port,
+            port: self.listener.port,
         }
     }
 
@@ -294,7 +298,7 @@ impl Service {
         let (queues, failures): (Vec<_>, Vec<_>) = finished.unzip();
         let summary = Summary {
             interface: self.interface.name,
-            port: self.args.port,
+            port: self.listener.port,
             mode: self.program.mode(),
             elapsed: self.started.elapsed(),
             queues,
@@ -308,6 +312,17 @@ impl Service {
 struct Wake {
     signal: bool,
     change: bool,
+}
+
+/// One listener on one interface, untagged and open, is what this service can do so far.
+fn only_listener(args: &Args) -> Result<Listener, Error> {
+    let mut listeners = listener::validate(args)?;
+    match (listeners.pop(), listeners.is_empty()) {
+        (Some(only), true) if only.interfaces.len() == 1 && only.is_open() => Ok(only),
+        _ => Err(Error::system("serving such listeners")(
+            std::io::ErrorKind::Unsupported.into(),
+        )),
+    }
 }
 
 fn queue_count(asked: Queues, interface: &Interface) -> Result<u32, Error> {

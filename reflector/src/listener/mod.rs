@@ -3,11 +3,19 @@
 //! [`validate`] makes them from what was typed ([`crate::args`]) and refuses what cannot work before
 //! anything is attached. [`crate::rulebook`] holds them against this host's links and addresses.
 
+mod conflict;
+#[cfg(test)]
+mod tests;
+mod validate;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use conflict::Conflict;
+pub use validate::{Invalid, LISTENERS_MAX, validate};
 
 use crate::clients::Clients;
 use crate::rule::Rule;
@@ -48,6 +56,19 @@ impl Listener {
     /// Whether it answers on every address of this host.
     pub const fn is_any(&self) -> bool {
         self.addresses.is_empty()
+    }
+}
+
+impl fmt::Display for Listener {
+    /// Where it listens: enough to tell it from the others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        conflict::write_place(f, &self.interfaces, self.vlan)?;
+        match self.addresses.as_slice() {
+            [] => f.write_str(", any address")?,
+            [first] => write!(f, ", {first}")?,
+            [first, rest @ ..] => write!(f, ", {first} and {} more", rest.len())?,
+        }
+        write!(f, ", port {}", self.port)
     }
 }
 
