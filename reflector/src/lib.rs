@@ -3,6 +3,7 @@
 //! - [`reflect`] decides, without clock or socket; [`datagram`] does so for a request in its frame.
 //! - [`worker`] turns one queue's packets around; [`queue`] gives it a socket and a thread.
 //! - [`listener`] says which packets are answered and how, [`rulebook`] which of this host's they are.
+//! - [`socket`] answers on UDP sockets: what XDP leaves to the kernel, or everything.
 //! - [`service`] sets up, watches over addresses, clock and link, and takes down; [`program`] gets
 //!   the XDP program onto the interface.
 
@@ -23,6 +24,7 @@ pub mod rule;
 pub mod rulebook;
 pub mod service;
 pub mod session;
+pub mod socket;
 mod standin;
 pub mod stop;
 pub mod summary;

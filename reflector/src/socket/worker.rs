@@ -1,0 +1,267 @@
+//! One worker: takes datagrams from its sockets, decides, answers. The only place that sees sockets
+//! and decisions together.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use clock::Clock;
+use nix::errno::Errno;
+use wire::time::Tai;
+
+use super::counters::{SendError, SocketCounters, Unanswered};
+use super::receive::{Arrival, BATCH, Batch, Family};
+use super::send::{Header, Outgoing, Sender};
+use crate::reflect::{self, Departure, Pending, Received, Timescale, Verdict};
+use crate::rule::Rule;
+use crate::rulebook::{Admission, Rulebook};
+use crate::session::{SessionKey, Sessions};
+use crate::worker::SharedTimescale;
+
+/// TTL of a request whose own cannot be read (RFC 5357 section 4.2.1).
+const UNKNOWN_TTL: u8 = 255;
+
+/// What all workers of the process share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The rules in force.
+    pub rulebook: Arc<ArcSwap<Rulebook>>,
+    /// State of sessions.
+    pub sessions: Arc<Sessions>,
+    /// State of the clock.
+    pub timescale: Arc<SharedTimescale>,
+}
+
+/// A socket and what is known of it.
+#[derive(Debug)]
+pub struct Endpoint {
+    socket: UdpSocket,
+    family: Family,
+    port: u16,
+}
+
+/// Answers what arrives on sockets.
+#[derive(Debug)]
+pub struct Worker<C> {
+    clock: C,
+    shared: Shared,
+    counters: Arc<SocketCounters>,
+    tx_batch: usize,
+    batch: Batch,
+    sender: Sender,
+    /// Answered, not yet stamped.
+    waiting: Vec<(Outgoing, Pending)>,
+    /// Stamped, in runs of one [`Header`].
+    sealed: Vec<Outgoing>,
+}
+
+impl Endpoint {
+    /// Of a bound socket.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not tell where it is bound.
+    pub fn new(socket: UdpSocket) -> std::io::Result<Self> {
+        let local = socket.local_addr()?;
+        Ok(Self {
+            socket,
+            family: local.ip().into(),
+            port: local.port(),
+        })
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+}
+
+impl<C: Clock> Worker<C> {
+    /// A worker, at most `tx_batch` of whose replies share one T3.
+    pub fn new(clock: C, shared: Shared, counters: Arc<SocketCounters>, tx_batch: usize) -> Self {
+        Self {
+            clock,
+            shared,
+            counters,
+            tx_batch: tx_batch.clamp(1, BATCH),
+            batch: Batch::new(),
+            sender: Sender::new(),
+            waiting: Vec::with_capacity(BATCH),
+            sealed: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Answers a batch of what has arrived at `endpoint`, and tells how many datagrams that were:
+    /// [`BATCH`] if there may be more. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// The socket is of no use any more. What the network did to it is counted and no error.
+    pub fn turn(&mut self, endpoint: &Endpoint) -> Result<usize, Errno> {
+        let received = match self.batch.receive(&endpoint.socket, endpoint.family) {
+            Ok(received) => received,
+            Err(error) if is_fatal(error) => return Err(error),
+            Err(_) => {
+                self.counters.receive_errors.add(1);
+                return Ok(0);
+            }
+        };
+        self.counters.received.add(received as u64);
+        let timescale = self.shared.timescale.load();
+        let rulebook = self.shared.rulebook.load();
+        for place in 0..received {
+            match self.answer(place, endpoint.port, &rulebook, timescale) {
+                Ok(reply) => self.waiting.push(reply),
+                Err(reason) => self.counters.count(reason),
+            }
+            if self.waiting.len() >= self.tx_batch {
+                self.send(endpoint, timescale);
+            }
+        }
+        self.send(endpoint, timescale);
+        Ok(received)
+    }
+
+    fn answer(
+        &mut self,
+        place: usize,
+        port: u16,
+        rulebook: &Rulebook,
+        timescale: Timescale,
+    ) -> Result<(Outgoing, Pending), Unanswered> {
+        let arrival = self.batch.arrival(place).ok_or(Unanswered::Malformed)?;
+        let at = self.stamp(&arrival, timescale);
+        let Arrival {
+            source,
+            destination,
+            len,
+            ..
+        } = arrival;
+        if !destination.unicast {
+            return Err(Unanswered::Group);
+        }
+        let target = SocketAddr::new(destination.address, port);
+        let rule = match rulebook.admit_from_device(destination.device, source, target) {
+            Admission::Answer(rule) => rule,
+            Admission::Refused { reason, .. } => return Err(reason.into()),
+            Admission::NotOurs => return Err(Unanswered::NotOurs),
+        };
+        let received = Received {
+            at,
+            len,
+            ttl: arrival.ttl.unwrap_or(UNKNOWN_TTL),
+            tos: arrival.tos.unwrap_or(0),
+        };
+        let sessions = &self.shared.sessions;
+        let next = |ssid| sessions.next(&session(rule, source, target, ssid));
+        let buffer = self.batch.buffer_mut(place);
+        match reflect::decide(buffer, &received, rule, timescale, next) {
+            Verdict::Reply(pending) => {
+                let reply = Outgoing {
+                    place,
+                    len: pending.payload_len(),
+                    to: source,
+                    header: Header {
+                        from: destination.address,
+                        tos: rule.reply_tos(received.tos),
+                        // A link-local address means nothing without its device. All else goes where
+                        // the host's routes, or the socket's own device, say.
+                        device: if is_link_local(destination.address) {
+                            destination.device
+                        } else {
+                            0
+                        },
+                    },
+                };
+                Ok((reply, pending))
+            }
+            Verdict::Ignore(reason) => Err(reason.into()),
+        }
+    }
+
+    /// T2: from the kernel, on the scale of T3.
+    fn stamp(&self, arrival: &Arrival, timescale: Timescale) -> Tai {
+        let at = arrival.stamp.unwrap_or_else(|| {
+            self.counters.user_space_stamps.add(1);
+            self.clock.utc()
+        });
+        at.to_tai(timescale.tai_offset)
+    }
+
+    /// Stamps and sends what waits, run by run.
+    fn send(&mut self, endpoint: &Endpoint, timescale: Timescale) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut rest = waiting.drain(..).peekable();
+        while let Some((first, pending)) = rest.next() {
+            // The last thing before the system call: what follows costs nanoseconds per packet.
+            let t3 = self.clock.utc().to_tai(timescale.tai_offset);
+            let departure = Departure::new(t3, timescale);
+            self.sealed.clear();
+            self.seal(&departure, first, pending);
+            while let Some((next, pending)) =
+                rest.next_if(|(reply, _)| reply.header == first.header)
+            {
+                self.seal(&departure, next, pending);
+            }
+            self.transmit(endpoint);
+        }
+        drop(rest);
+        self.waiting = waiting;
+    }
+
+    fn seal(&mut self, departure: &Departure, reply: Outgoing, pending: Pending) {
+        let payload = self.batch.buffer_mut(reply.place);
+        if departure.finish(pending, payload) {
+            self.sealed.push(reply);
+        } else {
+            self.counters.count(Unanswered::NoRoom);
+        }
+    }
+
+    fn transmit(&mut self, endpoint: &Endpoint) {
+        let mut run = self.sealed.as_slice();
+        while !run.is_empty() {
+            match self.sender.send(&endpoint.socket, &self.batch, run) {
+                Ok(sent) => {
+                    self.counters.reflected.add(sent as u64);
+                    run = run.get(sent.max(1)..).unwrap_or_default();
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => {
+                    let reason = SendError::from(error);
+                    // A full queue stays full for longer than T3 would be true.
+                    let unsent = if reason == SendError::Full {
+                        run.len()
+                    } else {
+                        1
+                    };
+                    self.counters.count_unsent(reason, unsent as u64);
+                    run = run.get(unsent..).unwrap_or_default();
+                }
+            }
+        }
+    }
+}
+
+fn session(rule: &Rule, source: SocketAddr, target: SocketAddr, ssid: u16) -> SessionKey {
+    SessionKey {
+        listener: rule.listener,
+        source: source.ip(),
+        destination: target.ip(),
+        source_port: source.port(),
+        destination_port: target.port(),
+        ssid,
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// Whether receiving makes no sense any more. Everything else is news of the network.
+fn is_fatal(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK
+    )
+}
