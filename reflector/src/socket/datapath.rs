@@ -261,6 +261,7 @@ impl SocketDatapath {
             thread::sleep(Duration::from_millis(1));
         }
         self.closed_drops += closing.iter().map(Bound::kernel_drops).sum::<u64>();
+        drop(closing);
     }
 }
 

@@ -257,10 +257,10 @@ fn bindings(port: u16, wants: Vec<Want>, host: &HostView) -> Vec<Binding> {
             .into_iter()
             .partition(|want| is_link_local(want.address));
         whole = rest;
-        if !whole.iter().any(|want| want.address.is_unspecified()) {
-            on_device.extend(link_local.iter().flat_map(|want| want.spread(host)));
-        } else {
+        if whole.iter().any(|want| want.address.is_unspecified()) {
             whole.extend(link_local);
+        } else {
+            on_device.extend(link_local.iter().flat_map(|want| want.spread(host)));
         }
     }
     let mut by_device: BTreeMap<Option<Device>, Vec<Want>> = BTreeMap::new();
@@ -269,12 +269,12 @@ fn bindings(port: u16, wants: Vec<Want>, host: &HostView) -> Vec<Binding> {
     }
     by_device
         .into_iter()
-        .flat_map(|(device, wants)| share(port, device, wants))
+        .flat_map(|(device, wants)| share(port, device.as_ref(), wants))
         .collect()
 }
 
 /// On one device: one socket for every address, or one for each.
-fn share(port: u16, device: Option<Device>, wants: Vec<Want>) -> Vec<Binding> {
+fn share(port: u16, device: Option<&Device>, wants: Vec<Want>) -> Vec<Binding> {
     let every = wants
         .iter()
         .map(|want| want.address)
@@ -287,7 +287,7 @@ fn share(port: u16, device: Option<Device>, wants: Vec<Want>) -> Vec<Binding> {
     by_address
         .into_iter()
         .map(|(address, listeners)| Binding {
-            device: device.clone(),
+            device: device.cloned(),
             address,
             port,
             listeners,

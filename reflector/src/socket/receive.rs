@@ -87,9 +87,8 @@ impl Batch {
             &mut self.arrivals,
         );
         match taken {
-            Ok(AllStamped(true)) => {}
+            Ok(AllStamped(true)) | Err(Errno::EAGAIN | Errno::EINTR) => {}
             Ok(AllStamped(false)) => *headers = Headers::new(family),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(error) => return Err(error),
         }
         Ok(self.arrivals.len())
@@ -222,7 +221,7 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
 }
 
 /// The kernel offers the address that a reply should come from beside the one in the header
-/// (`ipv4_pktinfo_prepare` in net/ipv4/ip_sockglue.c): they differ for broadcast and multicast.
+/// (`ipv4_pktinfo_prepare` in `net/ipv4/ip_sockglue.c`): they differ for broadcast and multicast.
 fn destination_v4(info: &in_pktinfo) -> Option<Destination> {
     let [address, own] = [info.ipi_addr, info.ipi_spec_dst]
         .map(|address| Ipv4Addr::from(u32::from_be(address.s_addr)));
