@@ -14,7 +14,6 @@ pub mod counters;
 pub mod cpus;
 pub mod datagram;
 pub mod error;
-pub mod host_view;
 pub mod interface;
 pub mod listener;
 pub mod program;

@@ -15,9 +15,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
-use crate::host_view::HostView;
 use crate::listener::Listener;
 use crate::rule::{ListenerId, Rule};
+use host::HostView;
 
 /// Where a packet came in.
 ///

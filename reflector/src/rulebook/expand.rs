@@ -1,97 +1,109 @@
 //! Listeners × interfaces × addresses.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use host::{HostView, Link};
 
 use super::{Place, Rulebook, Scope, Session};
-use crate::host_view::{HostView, Link, LinkKind};
 use crate::listener::Listener;
 
 pub(super) fn rulebook(generation: u16, listeners: &[Listener], host: &HostView) -> Rulebook {
-    let mut book = Rulebook {
-        generation,
-        listeners: listeners.to_vec(),
-        places: HashMap::default(),
-        sessions: HashMap::default(),
-        own: HashSet::default(),
-        open_ports: HashSet::default(),
-        devices: HashMap::default(),
-    };
-    let mut views = Views {
-        host,
-        of_device: HashMap::new(),
+    let mut expansion = Expansion {
+        book: Rulebook {
+            generation,
+            listeners: listeners.to_vec(),
+            places: HashMap::default(),
+            sessions: HashMap::default(),
+            own: HashSet::default(),
+            open_ports: HashSet::default(),
+            devices: HashMap::default(),
+        },
+        views: Views::new(host),
+        known: HashSet::new(),
     };
     // What names an address comes first and stays.
     let (named, any): (Vec<_>, Vec<_>) = listeners.iter().partition(|entry| !entry.is_any());
     for listener in named.into_iter().chain(any) {
         for link in links(listener, host) {
-            add(&mut book, listener, link, &mut views);
+            expansion.add(listener, link);
         }
     }
-    book
+    expansion.book
 }
 
-/// The links a listener serves. Those that carry other links' packets are no place of their own.
+/// The links a listener serves. A VRF device receives what its members do.
 fn links<'a>(
     listener: &'a Listener,
     host: &'a HostView,
 ) -> Box<dyn Iterator<Item = &'a Link> + 'a> {
     if listener.interfaces.is_empty() {
-        let carries = |link: &&Link| !matches!(link.kind, LinkKind::Vrf { .. });
-        return Box::new(host.links.iter().filter(carries));
+        return Box::new(host.links.iter().filter(|link| !link.is_vrf()));
     }
     let named = listener.interfaces.iter();
     Box::new(named.filter_map(|name| host.link(name)))
 }
 
-fn add(book: &mut Rulebook, listener: &Listener, link: &Link, views: &mut Views<'_>) {
-    let (outer_vid, inner_vid) = listener.vlan.ids();
-    let scope = Scope {
-        ifindex: link.index,
-        outer_vid,
-        inner_vid,
-    };
-    // The device the kernel sees the packets on; without a VLAN device it would see none, and the
-    // interface's own addresses stand in.
-    let vlan_device = match scope.outer_vid {
-        0 => None,
-        outer => views.host.vlan_device(link.index, outer, inner_vid),
-    };
-    let device = vlan_device.unwrap_or(link).index;
-    if outer_vid == 0 || vlan_device.is_some() {
-        let scopes = book.devices.entry(device).or_default();
-        if !scopes.contains(&scope) {
-            scopes.push(scope);
-        }
-    }
+struct Expansion<'a> {
+    book: Rulebook,
+    views: Views<'a>,
+    /// Scopes, and the VRFs in which their own addresses were looked up.
+    known: HashSet<(Scope, Domain)>,
+}
 
-    let local = views.local(device, listener.vrf.as_deref());
-    book.own
-        .extend(local.iter().map(|&address| (scope, address)));
-    let open = listener.peers.is_empty();
-    if open {
-        book.open_ports.insert((scope, listener.port));
-    }
-    let asked = |address: &IpAddr| listener.is_any() || listener.addresses.contains(address);
-    for &address in local.iter().filter(|address| asked(address)) {
-        let place = Place {
-            scope,
-            address,
-            port: listener.port,
+impl<'a> Expansion<'a> {
+    fn add(&mut self, listener: &Listener, link: &'a Link) {
+        let (outer_vid, inner_vid) = listener.vlan.ids();
+        let scope = Scope {
+            ifindex: link.index,
+            outer_vid,
+            inner_vid,
         };
-        if open {
-            let answering = book.places.entry(place).or_default();
-            answering.listener.get_or_insert(listener.rule.listener);
-        } else {
-            add_sessions(book, listener, place);
+        let host = self.views.host;
+        // Where the kernel has no device for the tags it sees none of their packets, and the
+        // interface's own addresses stand in.
+        let device = host.l3_device(link.index, outer_vid, inner_vid);
+        if let Some(device) = device {
+            let scopes = self.book.devices.entry(device.index).or_default();
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        let device = device.or_else(|| host.l3_device(link.index, 0, 0));
+        let device = device.unwrap_or(link).index;
+        let Some(domain) = self.views.domain(device, listener.vrf.as_deref()) else {
+            return;
+        };
+        let shared = self.views.shared(domain, device);
+        let local = shared.iter().chain(self.views.link_local(device)).copied();
+        if self.known.insert((scope, domain)) {
+            self.book.own.extend(local.clone().map(|own| (scope, own)));
+        }
+        if listener.peers.is_empty() {
+            self.book.open_ports.insert((scope, listener.port));
+        }
+        let asked = |address: &IpAddr| listener.is_any() || listener.addresses.contains(address);
+        for address in local.filter(asked) {
+            let place = Place {
+                scope,
+                address,
+                port: listener.port,
+            };
+            answer(&mut self.book, listener, place);
         }
     }
 }
 
-fn add_sessions(book: &mut Rulebook, listener: &Listener, place: Place) {
-    let family = |peer: &&SocketAddr| peer.is_ipv4() == place.address.is_ipv4();
-    for &peer in listener.peers.iter().filter(family) {
+fn answer(book: &mut Rulebook, listener: &Listener, place: Place) {
+    if listener.peers.is_empty() {
+        let answering = book.places.entry(place).or_default();
+        answering.listener.get_or_insert(listener.rule.listener);
+        return;
+    }
+    let same_family = |peer: &&SocketAddr| peer.is_ipv4() == place.address.is_ipv4();
+    for &peer in listener.peers.iter().filter(same_family) {
         if let Entry::Vacant(free) = book.sessions.entry(Session { place, peer }) {
             free.insert(listener.rule.listener);
         }
@@ -99,34 +111,62 @@ fn add_sessions(book: &mut Rulebook, listener: &Listener, place: Place) {
     }
 }
 
-/// Local addresses, read once for all listeners that share them.
+/// Devices that share their addresses: a VRF, or all that are in none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Domain(Option<u32>);
+
+/// Local addresses, looked up once for all devices that share them: hosts with thousands of VLAN
+/// devices exist.
 struct Views<'a> {
     host: &'a HostView,
-    of_device: HashMap<u32, BTreeSet<IpAddr>>,
+    shared: HashMap<Domain, Rc<[IpAddr]>>,
+    link_local: HashMap<u32, Vec<IpAddr>>,
 }
 
-impl Views<'_> {
-    fn of(&mut self, device: u32) -> &BTreeSet<IpAddr> {
-        let host = self.host;
-        self.of_device
-            .entry(device)
-            .or_insert_with(|| host.local_addresses(device))
+impl<'a> Views<'a> {
+    fn new(host: &'a HostView) -> Self {
+        let mut link_local: HashMap<u32, Vec<IpAddr>> = HashMap::new();
+        let usable = host.addresses.iter().filter(|address| address.usable);
+        for address in usable.filter(|address| is_link_local(address.ip)) {
+            link_local
+                .entry(address.ifindex)
+                .or_default()
+                .push(address.ip);
+        }
+        Self {
+            host,
+            shared: HashMap::new(),
+            link_local,
+        }
     }
 
-    /// What a packet may be destined to that arrives on `device`, in the VRF it is told to be in.
-    fn local(&mut self, device: u32, vrf: Option<&str>) -> BTreeSet<IpAddr> {
-        let Some(name) = vrf else {
-            return self.of(device).clone();
+    /// The VRF told, or else the one the device is in; `None`: there is no VRF of this name.
+    fn domain(&self, device: u32, vrf: Option<&str>) -> Option<Domain> {
+        let index = match vrf {
+            None => self.host.vrf_of(device).map(|vrf| vrf.index),
+            Some(name) => {
+                let vrf = self.host.link(name).filter(|link| link.is_vrf())?;
+                Some(vrf.index)
+            }
         };
-        let Some(vrf) = self.host.link(name) else {
-            return BTreeSet::new();
-        };
-        // Link-local addresses are the device's own, whatever its VRF.
-        let mut local = self.of(vrf.index).clone();
-        local.retain(|address| !is_link_local(*address));
-        let own = self.of(device).iter().copied();
-        local.extend(own.filter(|address| is_link_local(*address)));
-        local
+        Some(Domain(index))
+    }
+
+    /// What packets may be destined to that arrive on any device of `domain`; `device` is one if the
+    /// domain is no VRF.
+    fn shared(&mut self, domain: Domain, device: u32) -> Rc<[IpAddr]> {
+        let host = self.host;
+        let found = self.shared.entry(domain).or_insert_with(|| {
+            let local = host.local_addresses(domain.0.unwrap_or(device));
+            let shared = local.into_iter().filter(|address| !is_link_local(*address));
+            shared.collect()
+        });
+        Rc::clone(found)
+    }
+
+    /// What packets may be destined to that arrive on this device alone.
+    fn link_local(&self, device: u32) -> &[IpAddr] {
+        self.link_local.get(&device).map_or(&[], Vec::as_slice)
     }
 }
 
