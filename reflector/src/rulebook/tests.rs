@@ -196,12 +196,7 @@ fn two_tags_are_a_place_of_their_own() {
     let both = scope(2, 200, 300);
     assert_eq!(answers(&book, both, CLIENT, "203.0.113.1:862"), Some(0));
     assert_eq!(
-        answers(
-            &book,
-            scope(2, 200, 0),
-            CLIENT,
-            "203.0.113.1:862"
-        ),
+        answers(&book, scope(2, 200, 0), CLIENT, "203.0.113.1:862"),
         None
     );
     assert_eq!(book.scopes_of_device(7), [both]);

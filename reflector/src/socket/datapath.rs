@@ -78,7 +78,7 @@ pub struct SocketDatapath {
 pub struct SocketFigures {
     /// By worker.
     pub workers: Vec<Arc<SocketCounters>>,
-    /// Datagrams that the kernel dropped: no room in a socket, or a wrong checksum.
+    /// Datagrams that the kernel dropped, most of them for want of room: [`open::kernel_drops`].
     pub kernel_drops: u64,
 }
 

@@ -6,8 +6,8 @@
 //! arrives, with [`receive`] and [`send`] for its system calls; [`datapath`] runs the workers.
 //!
 //! What a socket cannot do: it does not see whether an IPv4 request had a UDP checksum (the reply has
-//! one), nor the Flow Label of an IPv6 request (the kernel chooses the reply's); and the kernel has
-//! answered no packet with a wrong checksum, but counts it as dropped.
+//! one), nor the Flow Label of an IPv6 request (the kernel chooses the reply's), nor DF (replies come
+//! without). Requests with a wrong checksum are not seen at all.
 
 pub mod counters;
 pub mod datapath;
@@ -18,7 +18,7 @@ pub mod send;
 pub mod worker;
 
 pub use counters::{SendError, SocketCounters, Unanswered};
-pub use datapath::{Options, SocketDatapath, SocketFigures};
+pub use datapath::{DatapathError, Options, SocketDatapath, SocketFigures};
 pub use open::OpenError;
 pub use plan::{Binding, Device, Gap, Missing, Plan};
 pub use worker::Shared;

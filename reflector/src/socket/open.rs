@@ -126,7 +126,8 @@ pub fn open(binding: &Binding, workers: usize) -> Result<Vec<UdpSocket>, OpenErr
     Ok(sockets)
 }
 
-/// Datagrams for this socket that the kernel dropped so far: no room for them, or a wrong checksum.
+/// Datagrams for this socket that the kernel dropped so far, most of them for want of room. (Of those
+/// with a wrong checksum it counts the short ones for the host alone: `UdpInCsumErrors` of `nstat`.)
 /// It counts modulo 2³².
 ///
 /// # Errors

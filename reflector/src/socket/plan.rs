@@ -1,15 +1,18 @@
 //! Which sockets the listeners need on this host. Pure.
 //!
 //! A listener that names an interface, a VLAN or a VRF gets a socket bound to its device: the
-//! interface itself, the VLAN device, the VRF device. One that names none gets a socket for all
-//! devices, or one on each where another listener's socket has to stand beside it: the kernel lets
-//! either one socket have a port on all devices, or several have it on one device each.
+//! interface itself (or the bond or bridge it is part of), the VLAN device, the VRF device. One that
+//! names none gets a socket for all devices, or one on each where another listener's socket has to
+//! stand beside it: the kernel lets either one socket have a port on all devices, or several have it
+//! on one device each. Either reaches all devices but those in VRFs (as long as
+//! `net.ipv4.udp_l3mdev_accept` is 0).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::host_view::{HostView, Link, LinkKind};
+use host::{HostView, Link};
+
 use crate::listener::{Listener, Vlan};
 use crate::rule::ListenerId;
 
@@ -67,6 +70,13 @@ pub enum Missing {
     },
     /// The VRF device, or the device of this name is none.
     Vrf(String),
+    /// The device is no part of the VRF, whose sockets get no packets from it.
+    Member {
+        /// The device.
+        device: String,
+        /// The VRF.
+        vrf: String,
+    },
 }
 
 impl fmt::Display for Gap {
@@ -81,6 +91,9 @@ impl fmt::Display for Gap {
                 write!(f, " for VLAN {vlan}: there is no VLAN device for it")
             }
             Missing::Vrf(name) => write!(f, " in {name}: there is no such VRF device"),
+            Missing::Member { device, vrf } => {
+                write!(f, " in {vrf} for {device}: it is no part of that VRF")
+            }
         }
     }
 }
@@ -152,9 +165,10 @@ impl Want {
 
     /// The same on every device of its own.
     fn spread(&self, host: &HostView) -> Vec<Self> {
-        real_links(host)
-            .map(|link| Self {
-                device: Some(link.into()),
+        devices_of(host, Vlan::Untagged)
+            .into_iter()
+            .map(|device| Self {
+                device: Some(device),
                 ..self.clone()
             })
             .collect()
@@ -170,13 +184,14 @@ impl From<&Link> for Device {
     }
 }
 
-/// All but the VRF devices, which see other devices' packets.
-fn real_links(host: &HostView) -> impl Iterator<Item = &Link> {
-    host.links.iter().filter(|link| !is_vrf(link))
-}
-
-fn is_vrf(link: &Link) -> bool {
-    matches!(link.kind, LinkKind::Vrf { .. })
+/// The devices outside of VRFs that packets reach sockets through.
+fn devices_of(host: &HostView, vlan: Vlan) -> BTreeSet<Device> {
+    let links = host.links.iter().filter(|link| !link.is_vrf());
+    links
+        .filter_map(|link| through(link, vlan, host))
+        .filter(|device| host.vrf_of(device.index).is_none())
+        .map(Device::from)
+        .collect()
 }
 
 fn addresses(listener: &Listener) -> Vec<IpAddr> {
@@ -188,7 +203,7 @@ fn addresses(listener: &Listener) -> Vec<IpAddr> {
 }
 
 /// The devices a listener's packets come through; `None`: whichever.
-fn devices(listener: &Listener, host: &HostView, gaps: &mut Vec<Gap>) -> Vec<Option<Device>> {
+fn devices(listener: &Listener, host: &HostView, gaps: &mut Vec<Gap>) -> BTreeSet<Option<Device>> {
     let mut miss = |missing| {
         gaps.push(Gap {
             listener: listener.rule.listener,
@@ -196,18 +211,29 @@ fn devices(listener: &Listener, host: &HostView, gaps: &mut Vec<Gap>) -> Vec<Opt
         });
     };
     let vlan = listener.vlan;
-    let tagged = vlan != Vlan::Untagged;
-    let mut found = Vec::new();
-    if listener.interfaces.is_empty() {
-        if tagged {
-            let devices = real_links(host).filter_map(|link| through(link, vlan, host));
-            found.extend(devices.map(|device| Some(device.into())));
-            if found.is_empty() {
-                let interface = None;
-                miss(Missing::VlanDevice { interface, vlan });
+    let vrf = match &listener.vrf {
+        None => None,
+        Some(name) => {
+            let found = host.link(name).filter(|link| link.is_vrf());
+            if found.is_none() {
+                miss(Missing::Vrf(name.clone()));
+                return BTreeSet::new();
             }
+            found
+        }
+    };
+    let mut found = BTreeSet::new();
+    if listener.interfaces.is_empty() {
+        if let Some(vrf) = vrf {
+            found.insert(Some(vrf.into()));
+        } else if vlan == Vlan::Untagged {
+            found.insert(None);
         } else {
-            found.push(None);
+            found.extend(devices_of(host, vlan).into_iter().map(Some));
+        }
+        if found.is_empty() {
+            let interface = None;
+            miss(Missing::VlanDevice { interface, vlan });
         }
     }
     for name in &listener.interfaces {
@@ -215,32 +241,31 @@ fn devices(listener: &Listener, host: &HostView, gaps: &mut Vec<Gap>) -> Vec<Opt
             miss(Missing::Interface(name.clone()));
             continue;
         };
-        match through(link, vlan, host) {
-            Some(device) => found.push(Some(device.into())),
-            None => miss(Missing::VlanDevice {
-                interface: Some(name.clone()),
-                vlan,
+        let Some(device) = through(link, vlan, host) else {
+            let interface = Some(name.clone());
+            miss(Missing::VlanDevice { interface, vlan });
+            continue;
+        };
+        match vrf {
+            None => {
+                found.insert(Some(device.into()));
+            }
+            Some(vrf) if host.vrf_of(device.index) == Some(vrf) => {
+                found.insert(Some(vrf.into()));
+            }
+            Some(vrf) => miss(Missing::Member {
+                device: device.name.clone(),
+                vrf: vrf.name.clone(),
             }),
         }
     }
-    match &listener.vrf {
-        Some(name) if !found.is_empty() => {
-            let Some(vrf) = host.link(name).filter(|link| is_vrf(link)) else {
-                miss(Missing::Vrf(name.clone()));
-                return Vec::new();
-            };
-            vec![Some(vrf.into())]
-        }
-        _ => found,
-    }
+    found
 }
 
 /// The device that the kernel's sockets see a link's packets with these tags on.
-fn through<'a>(link: &'a Link, vlan: Vlan, host: &'a HostView) -> Option<&'a Link> {
-    match vlan.ids() {
-        (0, _) => Some(link),
-        (outer, inner) => host.vlan_device(link.index, outer, inner),
-    }
+fn through<'a>(link: &Link, vlan: Vlan, host: &'a HostView) -> Option<&'a Link> {
+    let (outer, inner) = vlan.ids();
+    host.l3_device(link.index, outer, inner)
 }
 
 /// The fewest sockets that `wants` can share, all of one port and family, none in another's way.

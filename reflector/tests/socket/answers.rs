@@ -19,8 +19,11 @@ fn replies_come_from_the_address_asked() {
         reflector_addresses: vec!["10.86.2.77/24".into(), "fd00:862::77/64".into()],
         ..VethConfig::default()
     });
-    let more: [IpAddr; 2] = ["10.86.2.77".parse().unwrap(), "fd00:862::77".parse().unwrap()];
-    let host = host(&veth.reflector, &more);
+    let more: [IpAddr; 2] = [
+        "10.86.2.77".parse().unwrap(),
+        "fd00:862::77".parse().unwrap(),
+    ];
+    let host = host(&veth);
     let rig = Rig::start_with(&veth, &[listener()], &host, &workers(1));
     let own = [veth.reflector.ipv4.into(), veth.reflector.ipv6.into()];
     for address in own.into_iter().chain(more) {
@@ -39,12 +42,13 @@ fn replies_come_from_the_address_asked() {
 fn link_local_addresses_answer_on_their_link() {
     skip_unless!(Need::NetworkNamespace);
     let veth = veth();
-    let [near, far]: [std::net::Ipv6Addr; 2] = ["fe80::1".parse().unwrap(), "fe80::2".parse().unwrap()];
+    let [near, far]: [std::net::Ipv6Addr; 2] =
+        ["fe80::1".parse().unwrap(), "fe80::2".parse().unwrap()];
     for (end, address) in [(&veth.reflector, near), (&veth.sender, far)] {
         let line = format!("address add {address}/64 dev {} nodad", end.interface);
         end.namespace.ip(&line).unwrap();
     }
-    let host = host(&veth.reflector, &[near.into()]);
+    let host = host(&veth);
     // Bound to every address, and to this one.
     for addresses in [vec![], vec![near.into()]] {
         let listener = reflector::listener::Listener {
@@ -67,11 +71,20 @@ fn t2_is_the_kernels_and_t3_comes_after_it() {
     let socket = client(&veth, veth.reflector.socket_v4(PORT).into());
     // The kernel begins to stamp a while after it is asked to.
     testbed::wait_until("the kernel stamps", testbed::DEFAULT_TIMEOUT, || {
-        let before = rig.datapath().figures().total(|w| w.user_space_stamps.value());
+        let before = rig
+            .datapath()
+            .figures()
+            .total(|w| w.user_space_stamps.value());
         ask(&socket, &request(44));
-        rig.datapath().figures().total(|w| w.user_space_stamps.value()) == before
+        rig.datapath()
+            .figures()
+            .total(|w| w.user_space_stamps.value())
+            == before
     });
-    let unstamped = rig.datapath().figures().total(|w| w.user_space_stamps.value());
+    let unstamped = rig
+        .datapath()
+        .figures()
+        .total(|w| w.user_space_stamps.value());
     for _ in 0..20 {
         let before = SystemClock.utc();
         let reply = ask(&socket, &request(44));
@@ -81,7 +94,10 @@ fn t2_is_the_kernels_and_t3_comes_after_it() {
         let t3 = utc(reply.timestamp(), before);
         // NTP's fraction is 233 ps: rounding may cost a nanosecond.
         let slack = wire::time::Nanos::from_nanos(1);
-        assert!(before <= t2 + slack && t2 <= t3 && t3 <= after, "{before:?} {t2:?} {t3:?} {after:?}");
+        assert!(
+            before <= t2 + slack && t2 <= t3 && t3 <= after,
+            "{before:?} {t2:?} {t3:?} {after:?}"
+        );
     }
     let figures = rig.finish();
     assert_eq!(figures.total(|w| w.user_space_stamps.value()), unstamped);
@@ -107,7 +123,10 @@ fn fragments_are_answered_in_fragments() {
         for len in [4000, longest] {
             let reply = ask(&socket, &request(len));
             assert_eq!(reply.len(), len);
-            assert!(reply[44..] == request(len)[44..], "padding of {len} octets to {to}");
+            assert!(
+                reply[44..] == request(len)[44..],
+                "padding of {len} octets to {to}"
+            );
         }
     }
     assert_eq!(reflected(&rig.finish()), 4);
@@ -115,6 +134,7 @@ fn fragments_are_answered_in_fragments() {
 
 #[test]
 fn ip_options_and_extension_headers_are_answered_without_them() {
+    const NEXT_HEADER: usize = 14 + 6;
     skip_unless!(Need::NetworkNamespace);
     let veth = veth();
     let rig = Rig::start(&veth, &[listener()]);
@@ -141,7 +161,6 @@ fn ip_options_and_extension_headers_are_answered_without_them() {
         .hop_by_hop()
         .payload(&request(44))
         .build();
-    const NEXT_HEADER: usize = 14 + 6;
     assert_eq!(frame[NEXT_HEADER], 0, "hop by hop");
     frame[NEXT_HEADER] = 60;
     peer.send(&frame).unwrap();
@@ -156,7 +175,7 @@ fn workers_share_the_numbers_of_a_session() {
     let veth = veth();
     let mut stateful = listener();
     stateful.rule.sequence = SequencePolicy::Stateful;
-    let host = host(&veth.reflector, &[]);
+    let host = host(&veth);
     let rig = Rig::start_with(&veth, &[stateful], &host, &workers(2));
     let socket = client(&veth, veth.reflector.socket_v4(PORT).into());
     for number in 0..5_u32 {

@@ -5,22 +5,22 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use reflector::listener::Listener;
 use reflector::rulebook::Rulebook;
 use reflector::socket::Plan;
-use testbed::{Need, skip_unless};
+use testbed::{DEFAULT_TIMEOUT, Need, skip_unless, wait_until};
 
-use crate::rig::{
-    PORT, Rig, ask, client, host, listener, reflected, request, veth, veth_with, workers,
-};
+use crate::rig::{PORT, Rig, ask, client, host, listener, reflected, request, veth, workers};
 
 #[test]
 fn a_port_in_use_is_refused_in_one_sentence() {
     skip_unless!(Need::NetworkNamespace);
     let veth = veth();
-    let host = host(&veth.reflector, &[]);
+    let host = host(&veth);
     let taken = veth
         .reflector
         .namespace
         .run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
-    let error = Rig::try_start(&veth, &[listener()], &host, &workers(2)).err().unwrap();
+    let error = Rig::try_start(&veth, &[listener()], &host, &workers(2))
+        .err()
+        .unwrap();
     assert_eq!(
         error.to_string(),
         "UDP port 8862 of every IPv4 address is in use by another program or a second reflector: \
@@ -34,24 +34,32 @@ fn a_port_in_use_is_refused_in_one_sentence() {
 fn a_second_reflector_of_the_same_user_gets_no_share_of_the_packets() {
     skip_unless!(Need::NetworkNamespace);
     let veth = veth();
-    let host = host(&veth.reflector, &[]);
+    let host = host(&veth);
     let on_device = Listener {
         interfaces: vec![veth.reflector.interface.to_owned()],
         ..listener()
     };
     let listeners = [on_device];
     let first = Rig::start_with(&veth, &listeners, &host, &workers(2));
-    let error = Rig::try_start(&veth, &listeners, &host, &workers(2)).err().unwrap();
+    let error = Rig::try_start(&veth, &listeners, &host, &workers(2))
+        .err()
+        .unwrap();
     let words = error.to_string();
-    assert!(words.contains("every IPv4 address on veth-r is in use"), "{words}");
+    assert!(
+        words.contains("every IPv4 address on veth-r is in use"),
+        "{words}"
+    );
     first.finish();
 }
 
 #[test]
 fn an_address_may_come_after_the_socket() {
     skip_unless!(Need::NetworkNamespace);
-    let veth = veth_with(testbed::VethConfig::default());
-    let late: [IpAddr; 2] = ["10.86.2.88".parse().unwrap(), "fd00:862::88".parse().unwrap()];
+    let veth = veth();
+    let late: [IpAddr; 2] = [
+        "10.86.2.88".parse().unwrap(),
+        "fd00:862::88".parse().unwrap(),
+    ];
     let named = Listener {
         addresses: late.to_vec(),
         ..listener()
@@ -62,7 +70,7 @@ fn an_address_may_come_after_the_socket() {
         veth.reflector.namespace.ip(&line).unwrap();
     }
     // No socket is bound anew: the rules alone hear of it.
-    let host = host(&veth.reflector, &late);
+    let host = host(&veth);
     rig.shared
         .rulebook
         .store(Rulebook::build(2, &[named], &host).into());
@@ -77,31 +85,45 @@ fn an_address_may_come_after_the_socket() {
 fn another_plan_moves_sockets_while_the_workers_run() {
     skip_unless!(Need::NetworkNamespace);
     let veth = veth();
-    let host = host(&veth.reflector, &[]);
+    let host = host(&veth);
+    // Listeners, numbered in this order.
+    let numbered = |listeners: &[&Listener]| -> Vec<Listener> {
+        let numbers = listeners.iter().zip(0..);
+        let numbered = numbers.map(|(&listener, number)| {
+            let mut listener = listener.clone();
+            listener.rule.listener = number;
+            listener
+        });
+        numbered.collect()
+    };
     let everywhere = listener();
-    let mut on_device = Listener {
+    let on_device = Listener {
         interfaces: vec![veth.reflector.interface.to_owned()],
         ..listener()
     };
-    on_device.rule.listener = 1;
-    let mut other_port = listener();
-    (other_port.rule.listener, other_port.port) = (2, PORT + 1);
+    let other_port = Listener {
+        port: PORT + 1,
+        ..listener()
+    };
     let to = |port| SocketAddr::from(veth.reflector.socket_v4(port));
 
-    let mut rig = Rig::start_with(&veth, &[everywhere.clone()], &host, &workers(2));
+    let mut rig = Rig::start_with(&veth, std::slice::from_ref(&everywhere), &host, &workers(2));
     assert_eq!(ask(&client(&veth, to(PORT)), &request(44)).len(), 44);
 
     // The socket for all devices has to go before that for one can have the port.
     for listeners in [
-        vec![everywhere.clone(), on_device, other_port.clone()],
-        vec![everywhere, other_port],
+        numbered(&[&everywhere, &on_device, &other_port]),
+        numbered(&[&everywhere, &other_port]),
     ] {
         let plan = Plan::new(&listeners, &host);
         let book = Rulebook::build(2, &listeners, &host);
         rig.shared.rulebook.store(book.into());
         let datapath = rig.datapath.as_mut().unwrap();
-        let errors = veth.reflector.namespace.run(|| datapath.apply(&plan));
-        assert!(errors.is_empty(), "{errors:?}");
+        // A socket just closed lives on for a moment where another test is starting a process.
+        wait_until("the ports are free", DEFAULT_TIMEOUT, || {
+            let errors = veth.reflector.namespace.run(|| datapath.apply(&plan));
+            errors.is_empty()
+        });
         let open: Vec<_> = rig.datapath().bindings().cloned().collect();
         assert_eq!(open.len(), plan.bindings.len());
         for port in [PORT, PORT + 1] {
@@ -112,8 +134,9 @@ fn another_plan_moves_sockets_while_the_workers_run() {
     // Nothing is left of a port that no listener has.
     let datapath = rig.datapath.as_mut().unwrap();
     assert!(datapath.apply(&Plan::default()).is_empty());
-    veth.reflector
-        .namespace
-        .run(|| UdpSocket::bind(("0.0.0.0", PORT)).unwrap());
+    wait_until("the port is free", DEFAULT_TIMEOUT, || {
+        let bind = || UdpSocket::bind(("0.0.0.0", PORT)).is_ok();
+        veth.reflector.namespace.run(bind)
+    });
     assert_eq!(reflected(&rig.finish()), 5);
 }

@@ -1,13 +1,13 @@
 //! A socket datapath at one end of a veth pair.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clock::Discipline;
+use host::HostView;
 use reflector::args::Poll;
-use reflector::host_view::{Address, HostView, Link, LinkKind};
 use reflector::listener::{Limits, Listener, RefusedPolicy, Vlan};
 use reflector::reflect::Timescale;
 use reflector::rule::{
@@ -16,11 +16,11 @@ use reflector::rule::{
 use reflector::rulebook::Rulebook;
 use reflector::session::Sessions;
 use reflector::socket::{
-    DatapathError, Options, Plan, Shared, SocketDatapath, SocketFigures, Unanswered,
+    DatapathError, OpenError, Options, Plan, Shared, SocketDatapath, SocketFigures, Unanswered,
 };
 use reflector::stop::Stop;
 use reflector::worker::SharedTimescale;
-use testbed::{DEFAULT_TIMEOUT, Datagram, End, RawPeer, UdpFrame, Veth, VethConfig};
+use testbed::{DEFAULT_TIMEOUT, Datagram, RawPeer, UdpFrame, Veth, VethConfig, wait_for};
 use wire::time::TimestampFormat;
 
 /// A port that needs no privileges.
@@ -62,31 +62,9 @@ pub fn listener() -> Listener {
     }
 }
 
-/// The reflector's end as the kernel has it, and more addresses.
-pub fn host(end: &End, more: &[IpAddr]) -> HostView {
-    let own = [end.ipv4.into(), end.ipv6.into()];
-    HostView {
-        links: vec![Link {
-            index: end.ifindex,
-            name: end.interface.to_owned(),
-            mac: Some(end.mac),
-            mtu: 1500,
-            up: true,
-            running: true,
-            kind: LinkKind::Other,
-            controller: None,
-        }],
-        addresses: own
-            .iter()
-            .chain(more)
-            .map(|&ip| Address {
-                ifindex: end.ifindex,
-                ip,
-                prefix_len: 24,
-                usable: true,
-            })
-            .collect(),
-    }
+/// The reflector's end as the kernel has it now.
+pub fn host(veth: &Veth) -> HostView {
+    veth.reflector.namespace.run(|| HostView::read().unwrap())
 }
 
 /// So many workers that sleep while there is nothing to do.
@@ -114,7 +92,7 @@ pub fn shared(listeners: &[Listener], host: &HostView) -> Shared {
 impl Rig {
     /// One worker with `listeners` at the reflector's end.
     pub fn start(veth: &Veth, listeners: &[Listener]) -> Self {
-        Self::start_with(veth, listeners, &host(&veth.reflector, &[]), &workers(1))
+        Self::start_with(veth, listeners, &host(veth), &workers(1))
     }
 
     pub fn start_with(
@@ -123,7 +101,12 @@ impl Rig {
         host: &HostView,
         options: &Options,
     ) -> Self {
-        Self::try_start(veth, listeners, host, options).unwrap()
+        // A socket just closed lives on for a moment where another test is starting a process.
+        let start = || match Self::try_start(veth, listeners, host, options) {
+            Err(DatapathError::Open(OpenError::InUse { .. })) => None,
+            started => Some(started.unwrap()),
+        };
+        wait_for("the port is free", DEFAULT_TIMEOUT, start).unwrap()
     }
 
     pub fn try_start(
@@ -158,9 +141,7 @@ impl Rig {
         for worker in &figures.workers {
             assert_eq!(
                 worker.received.value(),
-                worker.reflected.value()
-                    + worker.unanswered_total()
-                    + worker.send_errors_total(),
+                worker.reflected.value() + worker.unanswered_total() + worker.send_errors_total(),
                 "{worker:?}"
             );
         }

@@ -2,24 +2,21 @@
 
 use std::net::Ipv4Addr;
 
-use reflector::listener::Listener;
-use reflector::socket::{SendError, Unanswered};
-use testbed::{Need, RawPeer, UdpFrame, skip_unless};
+use host::HostView;
+use reflector::socket::{SendError, SocketFigures, Unanswered};
+use testbed::{Need, RawPeer, UdpFrame, Veth, skip_unless};
 
 use crate::rig::{
-    PORT, Rig, SILENCE, answer_to, exchange, listener, reflected, request, unanswered, veth,
+    PORT, Rig, SILENCE, answer_to, exchange, host, listener, reflected, request, unanswered, veth,
+    workers,
 };
 
 const GOOD_PORT: u16 = 4100;
 
 /// Sends frames that must not be answered and then one that must be: a worker serves a socket in
 /// order. Returns how the reflector counted the former.
-fn assert_silence(
-    veth: &testbed::Veth,
-    listener: Listener,
-    frames: &[UdpFrame],
-) -> reflector::socket::SocketFigures {
-    let rig = Rig::start(veth, &[listener]);
+fn assert_silence(veth: &Veth, host: &HostView, frames: &[UdpFrame]) -> SocketFigures {
+    let rig = Rig::start_with(veth, &[listener()], host, &workers(1));
     let peer = RawPeer::open(&veth.sender).unwrap();
     for frame in frames {
         peer.send(&frame.build()).unwrap();
@@ -62,7 +59,7 @@ fn groups_are_never_answered() {
             .macs(veth.sender.mac, [0x33, 0x33, 0, 0, 0, 1])
             .payload(&request(44)),
     ];
-    let figures = assert_silence(&veth, listener(), &frames);
+    let figures = assert_silence(&veth, &host(&veth), &frames);
     assert_eq!(unanswered(&figures, Unanswered::Group), 4);
 }
 
@@ -82,7 +79,7 @@ fn malformed_requests_and_listeners_ports_are_not_answered() {
         veth.request_v4(0, PORT).payload(&request(44)),
         veth.request_v4(4102, PORT).payload(&reply),
     ];
-    let figures = assert_silence(&veth, listener(), &frames);
+    let figures = assert_silence(&veth, &host(&veth), &frames);
     for (reason, count) in [
         (Unanswered::TooShort, 2),
         (Unanswered::ListenerPort, 1),
@@ -98,6 +95,7 @@ fn addresses_that_no_listener_names_are_not_answered_on() {
     skip_unless!(Need::NetworkNamespace);
     let veth = veth();
     let address = "10.86.2.77";
+    let host = host(&veth);
     let line = format!("address add {address}/24 dev {}", veth.reflector.interface);
     veth.reflector.namespace.ip(&line).unwrap();
     // The rulebook has not heard of it yet.
@@ -107,7 +105,7 @@ fn addresses_that_no_listener_names_are_not_answered_on() {
     )
     .macs(veth.sender.mac, veth.reflector.mac)
     .payload(&request(44));
-    let figures = assert_silence(&veth, listener(), &[frame]);
+    let figures = assert_silence(&veth, &host, &[frame]);
     assert_eq!(unanswered(&figures, Unanswered::NotOurs), 1);
 }
 

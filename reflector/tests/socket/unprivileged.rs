@@ -8,14 +8,15 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use host::HostView;
 use reflector::listener::Listener;
 use reflector::socket::{Plan, SocketDatapath};
 use reflector::stop::Stop;
-use testbed::{DEFAULT_TIMEOUT, End, Need, skip_unless};
+use testbed::{DEFAULT_TIMEOUT, Need, skip_unless};
 
-use crate::rig::{PORT, Rig, ask, client, host, listener, request, shared, veth, workers};
+use crate::rig::{PORT, ask, client, listener, request, shared, veth, workers};
 
-/// Present in the environment of the run as nobody: index and name of the interface.
+/// Present in the environment of the run as nobody: the interface.
 const INTERFACE: &str = "REFLECTOR_TEST_INTERFACE";
 const NOBODY: u32 = 65_534;
 
@@ -27,11 +28,13 @@ fn needs_no_privileges_above_the_reserved_ports() {
     let program = copy_for_everybody(folder.path());
     let mut command = Command::new(program);
     command
-        .args(["--exact", "unprivileged::as_nobody", "--ignored", "--nocapture"])
-        .env(
-            INTERFACE,
-            format!("{} {}", veth.reflector.ifindex, veth.reflector.interface),
-        )
+        .args([
+            "--exact",
+            "unprivileged::as_nobody",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(INTERFACE, veth.reflector.interface)
         .current_dir("/")
         .gid(NOBODY)
         .uid(NOBODY);
@@ -62,10 +65,31 @@ fn as_nobody() {
     };
     let status = fs::read_to_string("/proc/self/status").unwrap();
     assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
-    let (index, name) = interface.split_once(' ').unwrap();
-    let end = Seen {
-        index: index.parse().unwrap(),
-        name,
+    let host = HostView::read().unwrap();
+    let on_device = Listener {
+        interfaces: vec![interface],
+        ..listener()
     };
-    let _ = end;
+    let reserved = Listener {
+        port: 862,
+        ..on_device.clone()
+    };
+    let stop = Stop::new().unwrap();
+    let start = |listener: Listener| {
+        let listeners = [listener];
+        let shared = shared(&listeners, &host);
+        let plan = Plan::new(&listeners, &host);
+        SocketDatapath::start(&plan, &shared, &stop, &workers(2))
+    };
+    assert_eq!(
+        start(reserved).unwrap_err().to_string(),
+        "UDP port 862 needs CAP_NET_BIND_SERVICE: run with that capability, choose a port from 1024, \
+         or lower net.ipv4.ip_unprivileged_port_start"
+    );
+    let _datapath = start(on_device).unwrap();
+    eprintln!("answering");
+    // Until the other test has had its replies, and kills this process.
+    loop {
+        std::thread::park();
+    }
 }

@@ -1,5 +1,6 @@
 //! The plan against hosts made by hand.
 
+use host::LinkKind;
 use wire::time::TimestampFormat;
 
 use super::*;
@@ -13,34 +14,40 @@ const ETH1: u32 = 3;
 const VLAN10: u32 = 10;
 const QINQ: u32 = 11;
 const RED: u32 = 20;
+const ETH2: u32 = 21;
+const VLAN20: u32 = 22;
+const BOND: u32 = 30;
 
 fn link(index: u32, name: &str, kind: LinkKind) -> Link {
     Link {
         index,
         name: name.to_owned(),
-        mac: None,
-        mtu: 1500,
-        up: true,
-        running: true,
         kind,
-        controller: None,
+        ..Link::default()
     }
 }
 
-/// eth0 with VLAN 10, VLAN 100 inside of it; eth1; a VRF.
+/// eth0 with VLAN 10 and VLAN 100 inside of it; a VRF of eth2 and its VLAN 20; eth1 in a bond.
 fn host() -> HostView {
     let vlan = |parent, id| LinkKind::Vlan {
         parent,
         id,
         service: false,
     };
+    let within = |controller, link| Link {
+        controller: Some(controller),
+        ..link
+    };
     HostView {
         links: vec![
             link(ETH0, "eth0", LinkKind::Other),
-            link(ETH1, "eth1", LinkKind::Other),
+            within(BOND, link(ETH1, "eth1", LinkKind::Other)),
             link(VLAN10, "eth0.10", vlan(ETH0, 10)),
             link(QINQ, "eth0.10.100", vlan(VLAN10, 100)),
             link(RED, "red", LinkKind::Vrf { table: 5 }),
+            within(RED, link(ETH2, "eth2", LinkKind::Other)),
+            within(RED, link(VLAN20, "eth2.20", vlan(ETH2, 20))),
+            link(BOND, "bond0", LinkKind::Other),
         ],
         addresses: Vec::new(),
     }
@@ -160,16 +167,27 @@ fn what_the_kernel_has_no_device_for_has_no_socket() {
 fn listeners_of_a_vrf_share_its_socket() {
     let red = |number, vlan| Listener {
         vrf: Some("red".to_owned()),
-        ..on(number, "eth0", vlan, &["192.0.2.1"])
+        ..on(number, "eth2", vlan, &["192.0.2.1"])
+    };
+    let strayed = Listener {
+        interfaces: vec!["eth0".to_owned()],
+        ..red(3, Vlan::Untagged)
     };
     let listeners = [
         red(0, Vlan::Untagged),
-        red(1, Vlan::Tag(10)),
-        red(2, Vlan::Tag(11)),
+        red(1, Vlan::Tag(20)),
+        red(2, Vlan::Tag(21)),
+        strayed,
     ];
     let plan = Plan::new(&listeners, &host());
     assert_eq!(sockets(&plan), ["red 192.0.2.1:862 0+1"]);
-    assert_eq!(gaps(&plan).len(), 1, "VLAN 11 has no device");
+    assert_eq!(
+        gaps(&plan),
+        [
+            "listener 2 has no socket on eth2 for VLAN 21: there is no VLAN device for it",
+            "listener 3 has no socket in red for eth0: it is no part of that VRF",
+        ]
+    );
 }
 
 #[test]
@@ -180,9 +198,9 @@ fn a_socket_on_everything_gives_way_to_one_on_a_device() {
         sockets(&plan),
         [
             "eth0 0.0.0.0:862 0",
-            "eth1 0.0.0.0:862 0",
             "eth0.10 0.0.0.0:862 0+1",
             "eth0.10.100 0.0.0.0:862 0",
+            "bond0 0.0.0.0:862 0",
             "* [::]:862 0",
         ]
     );
@@ -209,7 +227,7 @@ fn different_addresses_or_ports_need_not_give_way() {
         [
             "* 192.0.2.9:862 0",
             "eth0 192.0.2.1:862 1",
-            "eth1 192.0.2.9:863 2",
+            "bond0 192.0.2.9:863 2",
         ]
     );
 }
@@ -226,9 +244,9 @@ fn a_link_local_address_is_one_on_each_link() {
         [
             "* [2001:db8::1]:862 0",
             "eth0 [fe80::1]:862 0",
-            "eth1 [fe80::1]:862 0",
             "eth0.10 [fe80::1]:862 0",
             "eth0.10.100 [fe80::1]:862 0",
+            "bond0 [fe80::1]:862 0",
         ]
     );
 }
