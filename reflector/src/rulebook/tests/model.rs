@@ -182,6 +182,11 @@ fn found<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Option<
         .or_else(|| pick(&|listener| listener.peers.is_empty()))
 }
 
+/// Whether an exact session of this listener matches.
+fn is_session(listener: &Listener, flow: &Flow) -> bool {
+    listener.peers.contains(&flow.source)
+}
+
 fn expected<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Admission<'a> {
     let Some(listener) = found(listeners, host, flow) else {
         return Admission::NotOurs;
@@ -195,6 +200,7 @@ fn expected<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Admi
     let reason = if views().any(|(_, own)| own.contains(&source)) {
         Refusal::OwnSource
     } else if listener.guard_ports
+        && !is_session(listener, flow)
         && views().any(|(other, _)| other.peers.is_empty() && other.port == flow.source.port())
     {
         Refusal::ListenerPort
@@ -230,6 +236,7 @@ fn in_xdp<'a>(book: &'a Rulebook, flow: &Flow) -> Admission<'a> {
     };
     let session = book.sessions().find(|(other, _)| **other == session);
     assert!(answering.sessions || session.is_none());
+    let exact = session.is_some();
     let Some(number) = session.map(|(_, number)| number).or(answering.listener) else {
         return Admission::NotOurs;
     };
@@ -238,6 +245,7 @@ fn in_xdp<'a>(book: &'a Rulebook, flow: &Flow) -> Admission<'a> {
     let reason = if book.own_addresses().any(|own| own == source) {
         Refusal::OwnSource
     } else if listener.guard_ports
+        && !exact
         && book
             .open_ports()
             .any(|open| open == (flow.scope, flow.source.port()))
