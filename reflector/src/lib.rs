@@ -16,6 +16,7 @@ pub mod datagram;
 pub mod error;
 pub mod interface;
 pub mod listener;
+pub mod policer;
 pub mod program;
 pub mod queue;
 pub mod reflect;

@@ -135,6 +135,12 @@ impl Rulebook {
         &self.listeners
     }
 
+    /// A listener.
+    #[inline]
+    pub fn listener(&self, listener: ListenerId) -> Option<&Listener> {
+        self.listeners.get(usize::try_from(listener).ok()?)
+    }
+
     /// The rule of a listener.
     #[inline]
     pub fn rule(&self, listener: ListenerId) -> Option<&Rule> {
@@ -144,16 +150,16 @@ impl Rulebook {
     /// The rule of a packet, its source unexamined: for what the XDP program has admitted.
     #[inline]
     pub fn find(&self, flow: &Flow) -> Option<&Rule> {
-        self.find_listener(flow).map(|listener| &listener.rule)
+        self.find_listener(flow).map(|(listener, _)| &listener.rule)
     }
 
     /// The rule of a packet that the XDP program has not judged, or why it is refused.
     #[inline]
     pub fn admit(&self, flow: &Flow) -> Admission<'_> {
-        let Some(listener) = self.find_listener(flow) else {
+        let Some((listener, kind)) = self.find_listener(flow) else {
             return Admission::NotOurs;
         };
-        match self.refusal(listener, flow) {
+        match self.refusal(listener, kind, flow) {
             None => Admission::Answer(&listener.rule),
             Some(reason) => Admission::Refused {
                 listener: listener.rule.listener,
@@ -212,12 +218,8 @@ impl Rulebook {
         self.open_ports.iter().copied()
     }
 
-    fn listener(&self, listener: ListenerId) -> Option<&Listener> {
-        self.listeners.get(usize::try_from(listener).ok()?)
-    }
-
     #[inline]
-    fn find_listener(&self, flow: &Flow) -> Option<&Listener> {
+    fn find_listener(&self, flow: &Flow) -> Option<(&Listener, Match)> {
         let place = Place {
             scope: flow.scope,
             address: flow.destination.ip(),
@@ -225,15 +227,21 @@ impl Rulebook {
         };
         let answering = self.places.get(&place)?;
         let session = answering.sessions.then(|| {
+            // Without flow label and zone, which are no part of what was configured.
             let peer = SocketAddr::new(flow.source.ip(), flow.source.port());
             self.sessions.get(&Session { place, peer }).copied()
         });
-        self.listener(session.flatten().or(answering.listener)?)
+        let (number, kind) = match session.flatten() {
+            Some(number) => (number, Match::Session),
+            None => (answering.listener?, Match::Listener),
+        };
+        Some((self.listener(number)?, kind))
     }
 
-    /// In the order of the XDP program: loop guard, then client list.
+    /// In the order of the XDP program: loop guard, then client list. The ports of open listeners are
+    /// nothing to a session, which was provisioned with its own.
     #[inline]
-    fn refusal(&self, listener: &Listener, flow: &Flow) -> Option<Refusal> {
+    fn refusal(&self, listener: &Listener, kind: Match, flow: &Flow) -> Option<Refusal> {
         let (source, port) = (flow.source.ip(), flow.source.port());
         if port == 0 || !is_one_host(source) {
             return Some(Refusal::Source);
@@ -241,7 +249,8 @@ impl Rulebook {
         if self.own.contains(&(flow.scope, source)) {
             return Some(Refusal::OwnSource);
         }
-        if listener.guard_ports && self.open_ports.contains(&(flow.scope, port)) {
+        let guarded = listener.guard_ports && kind == Match::Listener;
+        if guarded && self.open_ports.contains(&(flow.scope, port)) {
             return Some(Refusal::ListenerPort);
         }
         let refused = listener
@@ -250,6 +259,13 @@ impl Rulebook {
             .is_some_and(|clients| !clients.allows(source));
         refused.then_some(Refusal::Client)
     }
+}
+
+/// By what a packet was found to be ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Match {
+    Session,
+    Listener,
 }
 
 /// Whether a reply to this source has one receiver, which is another host (RFC 1122 section 3.2.1.3,

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use ebpf::policer::{BITS_MAX, BITS_MIN, PACKETS_MAX};
 use ipnet::IpNet;
 use wire::dscp::Dscp;
 
@@ -82,26 +84,21 @@ impl FromStr for Vlan {
 pub struct Limit(pub Option<NonZeroU64>);
 
 impl Limit {
-    /// A packet each nanosecond.
-    const PACKETS_MAX: u64 = 1_000_000_000;
-    /// 1 Tbit/s.
-    const BITS_MAX: u64 = 1_000_000_000_000;
-
     /// Packets per second.
     pub(super) fn packets(text: &str) -> Result<Self, String> {
-        Self::read(text, Self::PACKETS_MAX).ok_or_else(|| {
+        Self::read(text, 1..=PACKETS_MAX).ok_or_else(|| {
             "write packets per second, from 1 to 1G, like 5000 or 10k, or none".to_owned()
         })
     }
 
     /// Bits per second.
     pub(super) fn bits(text: &str) -> Result<Self, String> {
-        Self::read(text, Self::BITS_MAX).ok_or_else(|| {
-            "write bits per second, from 1 to 1000G, like 500k or 1g, or none".to_owned()
+        Self::read(text, BITS_MIN..=BITS_MAX).ok_or_else(|| {
+            "write bits per second, from 1k to 1000G, like 500k or 1g, or none".to_owned()
         })
     }
 
-    fn read(text: &str, max: u64) -> Option<Self> {
+    fn read(text: &str, range: RangeInclusive<u64>) -> Option<Self> {
         if text == "none" {
             return Some(Self(None));
         }
@@ -117,7 +114,9 @@ impl Limit {
             text.get(..text.len() - 1)?
         };
         let value = scaled(digits, scale)?;
-        (value <= max).then_some(Self(Some(NonZeroU64::new(value)?)))
+        range
+            .contains(&value)
+            .then_some(Self(Some(NonZeroU64::new(value)?)))
     }
 }
 
@@ -245,11 +244,11 @@ mod tests {
                 .map(u64::from)
         };
         for (text, value) in [
-            ("1", 1),
+            ("1000", 1000),
             ("500k", 500_000),
             ("1.5M", 1_500_000),
             ("1g", 1_000_000_000),
-            ("0.001k", 1),
+            ("1.001k", 1001),
             ("1000G", 1_000_000_000_000),
         ] {
             assert_eq!(bits(text), Some(value), "{text}");
@@ -258,6 +257,7 @@ mod tests {
         for text in [
             "",
             "0",
+            "999",
             "0k",
             "-1",
             "+1",

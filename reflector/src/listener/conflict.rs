@@ -31,19 +31,6 @@ pub enum Conflict {
         /// Where.
         packets: String,
     },
-    /// The loop guard would refuse all packets of a session.
-    #[error(
-        "{listener}: peer {peer} asks from the port of an open listener, ({open}), which the loop \
-         guard does not let through: let it ask from another port, or give loop-guard-ports=off"
-    )]
-    GuardedPeer {
-        /// The listener with the session.
-        listener: String,
-        /// The session's source.
-        peer: SocketAddr,
-        /// The open listener.
-        open: String,
-    },
 }
 
 /// Packets, as far as a listener claims them; `None` is every interface or address.
@@ -115,44 +102,7 @@ pub(super) fn check(listeners: &[Listener]) -> Result<(), Conflict> {
             }
         }
     }
-    check_guard(listeners)
-}
-
-fn check_guard(listeners: &[Listener]) -> Result<(), Conflict> {
-    let mut open: HashMap<(Vlan, u16), Vec<&Listener>> = HashMap::new();
-    for listener in listeners
-        .iter()
-        .filter(|listener| listener.peers.is_empty())
-    {
-        let place = (listener.vlan, listener.port);
-        open.entry(place).or_default().push(listener);
-    }
-    for listener in listeners.iter().filter(|listener| listener.guard_ports) {
-        for &peer in &listener.peers {
-            let there = open.get(&(listener.vlan, peer.port()));
-            let meets = there
-                .into_iter()
-                .flatten()
-                .find(|open| share_an_interface(open, listener));
-            if let Some(open) = meets {
-                return Err(Conflict::GuardedPeer {
-                    listener: listener.to_string(),
-                    peer,
-                    open: open.to_string(),
-                });
-            }
-        }
-    }
     Ok(())
-}
-
-fn share_an_interface(one: &Listener, other: &Listener) -> bool {
-    one.interfaces.is_empty()
-        || other.interfaces.is_empty()
-        || one
-            .interfaces
-            .iter()
-            .any(|name| other.interfaces.contains(name))
 }
 
 /// Everything a listener claims.

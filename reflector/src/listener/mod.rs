@@ -10,9 +10,10 @@ mod validate;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ebpf::policer::PacketLimit;
 
 pub use conflict::Conflict;
 pub use validate::{Invalid, LISTENERS_MAX, validate};
@@ -116,44 +117,36 @@ pub enum RefusedPolicy {
     Pass,
 }
 
-/// How much a listener answers. Bits count as [`crate::policer`] says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How much a listener answers; [`crate::policer`] says how that is counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Packets per second.
-    pub packets: Option<NonZeroU64>,
-    /// Bits per second.
-    pub bits: Option<NonZeroU64>,
-    /// Packets per second from each source prefix.
-    pub source_packets: Option<NonZeroU64>,
-    /// What one source is.
-    pub source_prefix: SourcePrefix,
-    /// How far above each rate a burst may go: the packets of so long a time at once.
-    pub burst: Duration,
+    /// For each source, charged first.
+    pub source: Option<SourceLimit>,
+    /// For all sources together.
+    pub all: ebpf::policer::Limits,
 }
 
 impl Limits {
-    /// Depth of the token buckets unless told otherwise.
+    /// Depth of the buckets unless told otherwise: room for the packets of a tenth of a second, as
+    /// jitter and timers of senders bunch them.
     pub const DEFAULT_BURST: Duration = Duration::from_millis(100);
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            packets: None,
-            bits: None,
-            source_packets: None,
-            source_prefix: SourcePrefix::default(),
-            burst: Self::DEFAULT_BURST,
-        }
-    }
+/// How much each source is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceLimit {
+    /// Packets.
+    pub packets: PacketLimit,
+    /// What one source is.
+    pub prefix: SourcePrefix,
 }
 
 /// Lengths of the prefixes that count as one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourcePrefix {
-    /// For IPv4, 0 to 32.
+    /// For IPv4, 0 (all are one) to 32.
     pub v4: u8,
-    /// For IPv6, 0 to 128.
+    /// For IPv6, 0 (all are one) to 128.
     pub v6: u8,
 }
 

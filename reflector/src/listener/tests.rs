@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use clap::Parser as _;
+use ebpf::policer::{BitLimit, PacketLimit};
 use wire::time::TimestampFormat;
 
 use super::*;
@@ -95,14 +96,18 @@ fn every_key_reaches_its_listener_and_no_other() {
     assert_eq!(first.vrf.as_deref(), Some("red"));
     assert_eq!(first.addresses.len(), 2, "the same address once");
     assert_eq!(first.refused, RefusedPolicy::Pass);
+    let second_long = Duration::from_secs(1);
     assert_eq!(
         first.limits,
         Limits {
-            packets: NonZeroU64::new(10_000),
-            bits: NonZeroU64::new(1_000_000_000),
-            source_packets: NonZeroU64::new(5),
-            source_prefix: SourcePrefix { v4: 24, v6: 48 },
-            burst: Duration::from_secs(1),
+            all: ebpf::policer::Limits {
+                packets: Some(PacketLimit::per_second(10_000, second_long).unwrap()),
+                bits: Some(BitLimit::per_second(1_000_000_000, second_long).unwrap()),
+            },
+            source: Some(SourceLimit {
+                packets: PacketLimit::per_second(5, second_long).unwrap(),
+                prefix: SourcePrefix { v4: 24, v6: 48 },
+            }),
         }
     );
     assert!(!first.guard_ports && !first.is_open());
@@ -133,10 +138,13 @@ fn options_hold_for_listeners_that_do_not_say_otherwise() {
         (first.vlan, first.vrf.as_deref()),
         (Vlan::Tag(100), Some("red"))
     );
-    assert_eq!(first.limits.packets, NonZeroU64::new(1000));
+    assert_eq!(
+        first.limits.all.packets,
+        PacketLimit::per_second(1000, Limits::DEFAULT_BURST).ok()
+    );
     assert_eq!(second.interfaces, ["eth3"]);
     assert_eq!((second.vlan, second.vrf.as_deref()), (Vlan::Untagged, None));
-    assert_eq!(second.limits.packets, None);
+    assert_eq!(second.limits, Limits::default());
     assert_eq!(third.addresses, ["192.0.2.2".parse::<IpAddr>().unwrap()]);
     assert_eq!(
         [first, second, third].map(|listener| listener.rule.sequence),
@@ -317,24 +325,6 @@ fn a_peer_stands_once() {
             "peer 192.0.2.1:5 is given twice for the same packets: e, any address, port 862"
         );
     }
-}
-
-#[test]
-fn a_peer_that_the_loop_guard_would_refuse_is_told() {
-    let line = "-i e --listener port=900 --listener port=901,peer=192.0.2.1:900";
-    assert!(
-        refusal(line).starts_with(
-            "e, any address, port 901: peer 192.0.2.1:900 asks from the port of an open listener, \
-             (e, any address, port 900), which"
-        ),
-        "{}",
-        refusal(line)
-    );
-    listeners(&format!("{line},loop-guard-ports=off"));
-    listeners(&format!("{line},vlan=7"));
-    listeners(&format!("{line},interface=f"));
-    // Where there is no open listener, both ports may be alike.
-    listeners("-i e --peer 192.0.2.1:862");
 }
 
 #[test]

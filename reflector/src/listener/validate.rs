@@ -1,18 +1,20 @@
 //! From what was typed to listeners that can work.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ebpf::policer::{BitLimit, LimitError, PacketLimit};
 use ipnet::IpNet;
 use wire::time::TimestampFormat;
 
 use super::conflict::{self, Conflict};
-use super::{Limits, Listener, RefusedPolicy};
+use super::{Limits, Listener, RefusedPolicy, SourceLimit};
 use crate::args::listener::{
     EcnArg, FlowLabelArg, FormatArg, PaddingArg, RefusedArg, SequenceArg, ShortArg, TimestampsArg,
 };
-use crate::args::values::{DscpArg, Switch};
+use crate::args::values::{DscpArg, Limit, Switch};
 use crate::args::{Args, Datapath, ListenerArgs};
 use crate::clients::{Clients, ClientsError};
 use crate::rule::{
@@ -57,6 +59,9 @@ pub enum Invalid {
         /// The peer.
         peer: std::net::SocketAddr,
     },
+    /// A limit that cannot be.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// The client list is wrong.
     #[error(transparent)]
     Clients(#[from] ClientsError),
@@ -83,7 +88,7 @@ pub fn validate(args: &Args) -> Result<Vec<Listener>, Invalid> {
     let mut lists = ClientLists::default();
     let mut listeners = Vec::with_capacity(typed.len());
     for (number, own) in (0..).zip(typed) {
-        let mut listener = base(number, own, &args.defaults);
+        let mut listener = base(number, own, &args.defaults)?;
         if listener.interfaces.is_empty() && args.datapath != Datapath::Socket {
             return Err(Invalid::NoInterface);
         }
@@ -96,8 +101,8 @@ pub fn validate(args: &Args) -> Result<Vec<Listener>, Invalid> {
 }
 
 /// Everything that does not depend on anything else.
-fn base(number: u32, own: &ListenerArgs, defaults: &ListenerArgs) -> Listener {
-    Listener {
+fn base(number: u32, own: &ListenerArgs, defaults: &ListenerArgs) -> Result<Listener, LimitError> {
+    Ok(Listener {
         rule: rule(number, own, defaults),
         interfaces: distinct(either(&own.interfaces, &defaults.interfaces)),
         vlan: own.vlan.or(defaults.vlan).unwrap_or_default(),
@@ -114,9 +119,9 @@ fn base(number: u32, own: &ListenerArgs, defaults: &ListenerArgs) -> Listener {
             None | Some(RefusedArg::Drop) => RefusedPolicy::Drop,
             Some(RefusedArg::Pass) => RefusedPolicy::Pass,
         },
-        limits: limits(own, defaults),
+        limits: limits(own, defaults)?,
         guard_ports: is_on(own.loop_guard_ports.or(defaults.loop_guard_ports), true),
-    }
+    })
 }
 
 fn rule(number: u32, own: &ListenerArgs, defaults: &ListenerArgs) -> Rule {
@@ -151,26 +156,31 @@ fn rule(number: u32, own: &ListenerArgs, defaults: &ListenerArgs) -> Rule {
     }
 }
 
-fn limits(own: &ListenerArgs, defaults: &ListenerArgs) -> Limits {
-    Limits {
-        packets: own.rate.or(defaults.rate).and_then(|limit| limit.0),
-        bits: own
-            .bandwidth
-            .or(defaults.bandwidth)
-            .and_then(|limit| limit.0),
-        source_packets: own
-            .source_rate
-            .or(defaults.source_rate)
-            .and_then(|limit| limit.0),
-        source_prefix: own
-            .source_prefix
-            .or(defaults.source_prefix)
-            .unwrap_or_default(),
-        burst: own
-            .burst
-            .or(defaults.burst)
-            .unwrap_or(Limits::DEFAULT_BURST),
-    }
+fn limits(own: &ListenerArgs, defaults: &ListenerArgs) -> Result<Limits, LimitError> {
+    let burst = own
+        .burst
+        .or(defaults.burst)
+        .unwrap_or(Limits::DEFAULT_BURST);
+    let rate = |own: Option<Limit>, defaults: Option<Limit>| {
+        let limit = own.or(defaults).and_then(|limit| limit.0);
+        limit.map(NonZeroU64::get)
+    };
+    let packets = |rate| PacketLimit::per_second(rate, burst);
+    let source_packets = rate(own.source_rate, defaults.source_rate).map(packets);
+    let prefix = own.source_prefix.or(defaults.source_prefix);
+    let bits = rate(own.bandwidth, defaults.bandwidth);
+    Ok(Limits {
+        source: source_packets.transpose()?.map(|packets| SourceLimit {
+            packets,
+            prefix: prefix.unwrap_or_default(),
+        }),
+        all: ebpf::policer::Limits {
+            packets: rate(own.rate, defaults.rate).map(packets).transpose()?,
+            bits: bits
+                .map(|rate| BitLimit::per_second(rate, burst))
+                .transpose()?,
+        },
+    })
 }
 
 /// Format with what belongs to TWAMP-Light alone. A default of that kind is nothing to a listener

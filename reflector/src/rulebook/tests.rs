@@ -4,6 +4,7 @@
 mod model;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use clap::Parser as _;
 use host::{Address, Link, LinkKind};
@@ -337,6 +338,12 @@ fn ports_of_open_listeners_are_no_source() {
     assert_eq!(from(862, 901), (Some(2), None));
     assert_eq!(from(902, 862), (Some(0), None), "another VLAN's");
     assert_eq!(from(903, 862), (Some(0), None), "a session's");
+    // A session was provisioned with its port.
+    let book = self::book("-i eth1 --listener port=900 --listener peer=192.0.2.77:900");
+    assert_eq!(
+        answers(&book, ETH1, "192.0.2.77:900", "192.0.2.1:862"),
+        Some(1)
+    );
 }
 
 #[test]
@@ -402,7 +409,7 @@ fn a_thousand_vlans_are_expanded_quickly() {
             prefix_len: 24,
             usable: true,
         });
-        line.push_str(&format!(" --listener vlan={id},address={ip}"));
+        write!(line, " --listener vlan={id},address={ip}").unwrap();
     }
     let book = book_at(&host, &line);
     assert_eq!(book.places().len(), 1000);

@@ -33,12 +33,26 @@ const VLANS: [Vlan; 4] = [
     Vlan::QinQ(200, 300),
 ];
 
+// The first of each comes most often, so that listeners meet.
+
+fn a_port() -> impl Strategy<Value = u16> {
+    prop_oneof![3 => Just(PORTS[0]), 1 => select(&PORTS)]
+}
+
+fn a_vlan() -> impl Strategy<Value = Vlan> {
+    prop_oneof![2 => Just(VLANS[0]), 1 => select(&VLANS)]
+}
+
+fn a_vrf() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![6 => Just(None), 1 => select(&["red", "blue", "green"]).prop_map(Some)]
+}
+
 fn an_address() -> impl Strategy<Value = IpAddr> {
     select(&ADDRESSES).prop_map(|text| text.parse().unwrap())
 }
 
 fn a_socket_address() -> impl Strategy<Value = SocketAddr> {
-    (an_address(), select(&PORTS)).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+    (an_address(), a_port()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
 }
 
 fn a_client_list() -> impl Strategy<Value = Arc<Clients>> {
@@ -59,10 +73,10 @@ fn a_client_list() -> impl Strategy<Value = Arc<Clients>> {
 prop_compose! {
     fn a_listener()(
         interfaces in subsequence(vec!["eth1", "eth2"], 0..=2),
-        vlan in select(&VLANS),
-        vrf in select(&[None, None, None, Some("red"), Some("blue"), Some("green")]),
+        vlan in a_vlan(),
+        vrf in a_vrf(),
         addresses in prop::collection::vec(an_address(), 0..3),
-        port in select(&PORTS),
+        port in a_port(),
         peers in prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(a_socket_address(), 1..3)],
         clients in proptest::option::of(a_client_list()),
         guard_ports: bool,
@@ -94,7 +108,7 @@ prop_compose! {
 }
 
 fn listeners() -> impl Strategy<Value = Vec<Listener>> {
-    prop::collection::vec(a_listener(), 1..6).prop_map(|mut listeners| {
+    prop::collection::vec(a_listener(), 1..8).prop_map(|mut listeners| {
         for (number, listener) in (0..).zip(&mut listeners) {
             listener.rule.listener = number;
         }
@@ -114,7 +128,7 @@ fn hosts() -> impl Strategy<Value = HostView> {
 }
 
 fn flows() -> impl Strategy<Value = Flow> {
-    let scope = (select(&[2_u32, 3]), select(&VLANS)).prop_map(|(ifindex, vlan)| {
+    let scope = (select(&[2_u32, 3]), a_vlan()).prop_map(|(ifindex, vlan)| {
         let (outer_vid, inner_vid) = vlan.ids();
         super::scope(ifindex, outer_vid, inner_vid)
     });
@@ -182,6 +196,11 @@ fn found<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Option<
         .or_else(|| pick(&|listener| listener.peers.is_empty()))
 }
 
+/// Whether an exact session of this listener matches.
+fn is_session(listener: &Listener, flow: &Flow) -> bool {
+    listener.peers.contains(&flow.source)
+}
+
 fn expected<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Admission<'a> {
     let Some(listener) = found(listeners, host, flow) else {
         return Admission::NotOurs;
@@ -195,6 +214,7 @@ fn expected<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Admi
     let reason = if views().any(|(_, own)| own.contains(&source)) {
         Refusal::OwnSource
     } else if listener.guard_ports
+        && !is_session(listener, flow)
         && views().any(|(other, _)| other.peers.is_empty() && other.port == flow.source.port())
     {
         Refusal::ListenerPort
@@ -230,6 +250,7 @@ fn in_xdp<'a>(book: &'a Rulebook, flow: &Flow) -> Admission<'a> {
     };
     let session = book.sessions().find(|(other, _)| **other == session);
     assert!(answering.sessions || session.is_none());
+    let exact = session.is_some();
     let Some(number) = session.map(|(_, number)| number).or(answering.listener) else {
         return Admission::NotOurs;
     };
@@ -238,6 +259,7 @@ fn in_xdp<'a>(book: &'a Rulebook, flow: &Flow) -> Admission<'a> {
     let reason = if book.own_addresses().any(|own| own == source) {
         Refusal::OwnSource
     } else if listener.guard_ports
+        && !exact
         && book
             .open_ports()
             .any(|open| open == (flow.scope, flow.source.port()))
