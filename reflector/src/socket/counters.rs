@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 
 use crate::counters::Counter;
+use crate::policer::Exceeded;
 use crate::reflect::Ignored;
 use crate::rulebook::Refusal;
 
@@ -103,6 +104,15 @@ impl From<Refusal> for Unanswered {
             Refusal::OwnSource => Self::OwnSource,
             Refusal::ListenerPort => Self::ListenerPort,
             Refusal::Client => Self::Client,
+        }
+    }
+}
+
+impl From<Exceeded> for Unanswered {
+    fn from(limit: Exceeded) -> Self {
+        match limit {
+            Exceeded::Source => Self::SourcePoliced,
+            Exceeded::Listener => Self::Policed,
         }
     }
 }

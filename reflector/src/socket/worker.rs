@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use clock::Clock;
@@ -12,6 +13,7 @@ use wire::time::Tai;
 use super::counters::{SendError, SocketCounters, Unanswered};
 use super::receive::{Arrival, BATCH, Batch, Family};
 use super::send::{Header, Outgoing, Sender};
+use crate::policer::Policer;
 use crate::reflect::{self, Departure, Pending, Received, Timescale, Verdict};
 use crate::rule::Rule;
 use crate::rulebook::{Admission, Rulebook};
@@ -26,10 +28,14 @@ const UNKNOWN_TTL: u8 = 255;
 pub struct Shared {
     /// The rules in force.
     pub rulebook: Arc<ArcSwap<Rulebook>>,
+    /// What listeners and sources may still ask.
+    pub policer: Arc<Policer>,
     /// State of sessions.
     pub sessions: Arc<Sessions>,
     /// State of the clock.
     pub timescale: Arc<SharedTimescale>,
+    /// The moment that the policer's time counts from.
+    pub started: Instant,
 }
 
 /// A socket and what is known of it.
@@ -53,6 +59,17 @@ pub struct Worker<C> {
     waiting: Vec<(Outgoing, Pending)>,
     /// Stamped, in runs of one [`Header`].
     sealed: Vec<Outgoing>,
+}
+
+/// What the datagrams of a batch have in common.
+#[derive(Clone, Copy)]
+struct Common<'a> {
+    rulebook: &'a Rulebook,
+    timescale: Timescale,
+    /// Port they were sent to.
+    port: u16,
+    /// The policer's time.
+    now: Duration,
 }
 
 impl Endpoint {
@@ -109,8 +126,14 @@ impl<C: Clock> Worker<C> {
         self.counters.received.add(received as u64);
         let timescale = self.shared.timescale.load();
         let rulebook = self.shared.rulebook.load();
+        let common = Common {
+            rulebook: &rulebook,
+            timescale,
+            port: endpoint.port,
+            now: self.shared.started.elapsed(),
+        };
         for place in 0..received {
-            match self.answer(place, endpoint.port, &rulebook, timescale) {
+            match self.answer(place, &common) {
                 Ok(reply) => self.waiting.push(reply),
                 Err(reason) => self.counters.count(reason),
             }
@@ -125,12 +148,10 @@ impl<C: Clock> Worker<C> {
     fn answer(
         &mut self,
         place: usize,
-        port: u16,
-        rulebook: &Rulebook,
-        timescale: Timescale,
+        common: &Common<'_>,
     ) -> Result<(Outgoing, Pending), Unanswered> {
         let arrival = self.batch.arrival(place).ok_or(Unanswered::Malformed)?;
-        let at = self.stamp(&arrival, timescale);
+        let at = self.stamp(&arrival, common.timescale);
         let Arrival {
             source,
             destination,
@@ -140,12 +161,14 @@ impl<C: Clock> Worker<C> {
         if !destination.unicast {
             return Err(Unanswered::Group);
         }
-        let target = SocketAddr::new(destination.address, port);
+        let target = SocketAddr::new(destination.address, common.port);
+        let rulebook = common.rulebook;
         let rule = match rulebook.admit_from_device(destination.device, source, target) {
             Admission::Answer(rule) => rule,
             Admission::Refused { reason, .. } => return Err(reason.into()),
             Admission::NotOurs => return Err(Unanswered::NotOurs),
         };
+        self.charge(rule, &arrival, common)?;
         let received = Received {
             at,
             len,
@@ -155,7 +178,7 @@ impl<C: Clock> Worker<C> {
         let sessions = &self.shared.sessions;
         let next = |ssid| sessions.next(&session(rule, source, target, ssid));
         let buffer = self.batch.buffer_mut(place);
-        match reflect::decide(buffer, &received, rule, timescale, next) {
+        match reflect::decide(buffer, &received, rule, common.timescale, next) {
             Verdict::Reply(pending) => {
                 let reply = Outgoing {
                     place,
@@ -177,6 +200,34 @@ impl<C: Clock> Worker<C> {
             }
             Verdict::Ignore(reason) => Err(reason.into()),
         }
+    }
+
+    fn charge(
+        &self,
+        rule: &Rule,
+        arrival: &Arrival,
+        common: &Common<'_>,
+    ) -> Result<(), Unanswered> {
+        let listeners = common.rulebook.listeners();
+        let place = usize::try_from(rule.listener).ok();
+        let Some(listener) = place.and_then(|place| listeners.get(place)) else {
+            return Ok(());
+        };
+        // Of an IP packet without options and in one piece, as the socket does not tell.
+        let headers = match arrival.source {
+            SocketAddr::V4(_) => 20 + 8,
+            SocketAddr::V6(_) => 40 + 8,
+        };
+        let octets = u32::try_from(headers + arrival.len).unwrap_or(u32::MAX);
+        let policer = &self.shared.policer;
+        policer.charge(
+            rule.listener,
+            &listener.limits,
+            arrival.source.ip(),
+            octets,
+            common.now,
+        )?;
+        Ok(())
     }
 
     /// T2: from the kernel, on the scale of T3.

@@ -66,7 +66,7 @@ fn an_address_may_come_after_the_socket() {
     };
     let rig = Rig::start(&veth, std::slice::from_ref(&named));
     for line in ["10.86.2.88/24", "fd00:862::88/64"] {
-        let line = format!("address add {line} dev {}", veth.reflector.interface);
+        let line = format!("address add {line} dev {} nodad", veth.reflector.interface);
         veth.reflector.namespace.ip(&line).unwrap();
     }
     // No socket is bound anew: the rules alone hear of it.

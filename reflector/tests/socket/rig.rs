@@ -2,13 +2,14 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use clock::Discipline;
 use host::HostView;
 use reflector::args::Poll;
 use reflector::listener::{Limits, Listener, RefusedPolicy, Vlan};
+use reflector::policer::Policer;
 use reflector::reflect::Timescale;
 use reflector::rule::{
     DscpPolicy, EcnPolicy, FlowLabelPolicy, Format, Rule, SequencePolicy, ShortPolicy,
@@ -81,6 +82,8 @@ pub fn shared(listeners: &[Listener], host: &HostView) -> Shared {
     let clock = Discipline::read().unwrap();
     Shared {
         rulebook: Arc::new(ArcSwap::from_pointee(Rulebook::build(1, listeners, host))),
+        policer: Arc::new(Policer::new(listeners)),
+        started: Instant::now(),
         sessions: Arc::new(Sessions::new(1024, Duration::from_secs(900)).unwrap()),
         timescale: Arc::new(SharedTimescale::new(Timescale {
             tai_offset: clock.tai_offset,

@@ -1,14 +1,17 @@
 //! What is not answered, and counted by its name.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
+use ebpf::policer::PacketLimit;
 use host::HostView;
+use reflector::listener::{Limits, Listener, SourceLimit, SourcePrefix};
 use reflector::socket::{SendError, SocketFigures, Unanswered};
-use testbed::{Need, RawPeer, UdpFrame, Veth, skip_unless};
+use testbed::{DEFAULT_TIMEOUT, Need, RawPeer, UdpFrame, Veth, skip_unless, wait_until};
 
 use crate::rig::{
-    PORT, Rig, SILENCE, answer_to, exchange, host, listener, reflected, request, unanswered, veth,
-    workers,
+    PORT, Rig, SILENCE, answer_to, client, exchange, host, listener, reflected, request,
+    unanswered, veth, workers,
 };
 
 const GOOD_PORT: u16 = 4100;
@@ -137,4 +140,45 @@ fn what_cannot_be_sent_is_counted_and_survived() {
     let errors = |reason| figures.total(|worker| worker.send_errors(reason));
     assert_eq!(errors(SendError::Unreachable), 3);
     assert_eq!(errors(SendError::Forbidden), 1);
+}
+
+#[test]
+fn sources_and_listeners_above_their_limits_are_not_answered() {
+    skip_unless!(Need::NetworkNamespace);
+    let veth = veth();
+    let rare = PacketLimit::every(Duration::from_secs(500), Duration::ZERO).unwrap();
+    let by_source = Limits {
+        source: Some(SourceLimit {
+            packets: rare,
+            prefix: SourcePrefix { v4: 32, v6: 64 },
+        }),
+        ..Limits::default()
+    };
+    let mut in_all = Limits::default();
+    in_all.all.packets = Some(rare);
+    // One of each family is answered, or one.
+    for (limits, reason, answered) in [
+        (by_source, Unanswered::SourcePoliced, 2),
+        (in_all, Unanswered::Policed, 1),
+    ] {
+        let listener = Listener {
+            limits,
+            ..listener()
+        };
+        let rig = Rig::start(&veth, &[listener]);
+        for to in [
+            veth.reflector.socket_v4(PORT).into(),
+            veth.reflector.socket_v6(PORT).into(),
+        ] {
+            for _ in 0..5 {
+                client(&veth, to).send(&request(44)).unwrap();
+            }
+        }
+        wait_until("all are judged", DEFAULT_TIMEOUT, || {
+            rig.datapath().figures().total(|w| w.received.value()) == 10
+        });
+        let figures = rig.finish();
+        assert_eq!(reflected(&figures), answered);
+        assert_eq!(unanswered(&figures, reason), 10 - answered);
+    }
 }
