@@ -6,6 +6,7 @@
 
 #![cfg(test)]
 
+mod allocations;
 mod answers;
 mod header;
 mod ports;
