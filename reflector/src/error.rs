@@ -68,6 +68,9 @@ pub enum Error {
     /// An AF_XDP socket could not be opened, or a fact of the interface not be read.
     #[error(transparent)]
     Socket(#[from] xsk::Error),
+    /// The listeners' UDP sockets, or what serves them.
+    #[error(transparent)]
+    Listen(#[from] crate::socket::DatapathError),
     /// A worker stopped by itself.
     #[error("the worker of queue {queue} stopped: {reason}")]
     Worker {

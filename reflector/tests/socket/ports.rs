@@ -140,3 +140,38 @@ fn another_plan_moves_sockets_while_the_workers_run() {
     });
     assert_eq!(reflected(&rig.finish()), 5);
 }
+
+#[test]
+fn a_device_that_is_gone_is_named_and_takes_no_worker_along() {
+    skip_unless!(Need::NetworkNamespace);
+    let veth = veth();
+    let name = veth.reflector.interface;
+    let on_device = [Listener {
+        interfaces: vec![name.to_owned()],
+        ..listener()
+    }];
+    let host = host(&veth);
+    let mut rig = Rig::start(&veth, &on_device);
+    let socket = client(&veth, veth.reflector.socket_v4(PORT).into());
+    assert_eq!(ask(&socket, &request(44)).len(), 44);
+    let line = format!("link delete {name}");
+    veth.reflector.namespace.ip(&line).unwrap();
+
+    // A plan that does not know yet, and one that does.
+    let error = Rig::try_start(&veth, &on_device, &host, &workers(1))
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "there is no device veth-r any more: the listener has no socket there until it is back"
+    );
+    let plan = Plan::new(&on_device, &crate::rig::host(&veth));
+    assert_eq!(
+        plan.gaps[0].to_string(),
+        "listener 0 has no socket on veth-r: there is no such interface"
+    );
+    let datapath = rig.datapath.as_mut().unwrap();
+    assert!(datapath.apply(&plan).is_empty());
+    assert_eq!(datapath.bindings().count(), 0);
+    assert_eq!(reflected(&rig.finish()), 1);
+}
