@@ -14,8 +14,8 @@ use crate::rig::{client, host, listener, request, shared, veth};
 
 #[test]
 fn packets_cost_no_allocation() {
-    skip_unless!(Need::NetworkNamespace);
     const COUNT: u64 = 200;
+    skip_unless!(Need::NetworkNamespace);
     let veth = veth();
     let mut stateful = listener();
     stateful.rule.sequence = SequencePolicy::Stateful;
