@@ -3,52 +3,105 @@
 //! The XDP program has matched interface, MAC address, listener and port. What it cannot check
 //! cheaply is checked here: checksums, and that the metadata agrees with the octets.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use ebpf::{RxMeta, StampSource};
-use wire::frame::{self, ChecksumPlan, IpVersion, Layout, Packet};
+use wire::frame::{self, ChecksumPlan, FlowLabel, FrameError, Layout, Packet, UdpChecksum};
 use wire::time::Tai;
+use wire::twamp::STAMP_LEN;
 
-use crate::reflect::{self, Ignored, Pending, Received, Timescale, Verdict};
+use crate::reflect::{self, Departure, Ignored, Pending, Received, Timescale, Verdict};
+use crate::rule::{FlowLabelPolicy, ListenerId, Rule, SequencePolicy};
 
 /// Why a packet steered to the reflector is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum Unanswered {
-    /// The frame is no UDP datagram, or not where its metadata says.
-    Malformed,
+    /// The frame ends before its headers or before the IP packet does.
+    Truncated,
+    /// No UDP over IPv4 or IPv6 within two VLAN tags.
+    NotUdp,
+    /// An IP header that contradicts itself: version, header length or total length.
+    IpHeader,
+    /// IPv4 options or an IPv6 extension header, which the fast path leaves to the kernel.
+    Options,
+    /// A fragment, which the fast path leaves to the kernel.
+    Fragment,
+    /// A UDP length that is below 8 or not what the IP header leaves for it.
+    UdpLength,
+    /// The frame is not what its metadata says.
+    Metadata,
     /// The IPv4 header checksum is wrong.
     Ipv4Checksum,
-    /// The UDP checksum is wrong, or absent over IPv6 (RFC 8200 section 8.1).
+    /// The UDP checksum is wrong.
     UdpChecksum,
-    /// The source's IP or MAC address is nobody's (unspecified, loopback, multicast, broadcast,
-    /// reserved), or its port is 0: a reply would go nowhere or everywhere.
-    Source,
+    /// There is no UDP checksum where there must be one: over IPv6 (RFC 8200 section 8.1).
+    NoUdpChecksum,
+    /// The source's IP address is nobody's: unspecified, loopback, multicast, broadcast, reserved.
+    SourceAddress,
+    /// The source's port is 0: nobody could be answered there.
+    SourcePort,
+    /// The source's MAC address is a group's, nobody's or our own.
+    SourceStation,
+    /// No listener claims it any more.
+    NoListener,
     /// Fewer octets than a request has.
     TooShort,
-    /// The reply does not fit in the UMEM chunk.
+    /// Fewer octets than its reply, which the listener refuses.
+    ShortRefused,
+    /// Another reflector's reply, by the looks of it.
+    LooksLikeReply,
+    /// The session table has no room for its session.
+    SessionTableFull,
+    /// The reply does not fit in the UMEM chunk, or in the transmit ring.
     NoRoom,
 }
 
 impl Unanswered {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 6] = [
-        Self::Malformed,
+    pub const ALL: [Self; 19] = [
+        Self::Truncated,
+        Self::NotUdp,
+        Self::IpHeader,
+        Self::Options,
+        Self::Fragment,
+        Self::UdpLength,
+        Self::Metadata,
         Self::Ipv4Checksum,
         Self::UdpChecksum,
-        Self::Source,
+        Self::NoUdpChecksum,
+        Self::SourceAddress,
+        Self::SourcePort,
+        Self::SourceStation,
+        Self::NoListener,
         Self::TooShort,
+        Self::ShortRefused,
+        Self::LooksLikeReply,
+        Self::SessionTableFull,
         Self::NoRoom,
     ];
 
     /// The reason in a few words.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Malformed => "malformed frame",
+            Self::Truncated => "truncated",
+            Self::NotUdp => "not UDP",
+            Self::IpHeader => "bad IP header",
+            Self::Options => "IP options or extension headers",
+            Self::Fragment => "fragment",
+            Self::UdpLength => "bad UDP length",
+            Self::Metadata => "not what its metadata says",
             Self::Ipv4Checksum => "wrong IPv4 header checksum",
             Self::UdpChecksum => "wrong UDP checksum",
-            Self::Source => "source that cannot be answered",
+            Self::NoUdpChecksum => "no UDP checksum over IPv6",
+            Self::SourceAddress => "source address that cannot be answered",
+            Self::SourcePort => "source port 0",
+            Self::SourceStation => "source MAC address that cannot be answered",
+            Self::NoListener => "no listener any more",
             Self::TooShort => "payload shorter than 14 octets",
+            Self::ShortRefused => "payload shorter than its reply",
+            Self::LooksLikeReply => "looks like a reply",
+            Self::SessionTableFull => "session table full",
             Self::NoRoom => "no room for the reply",
         }
     }
@@ -58,54 +111,225 @@ impl From<Ignored> for Unanswered {
     fn from(reason: Ignored) -> Self {
         match reason {
             Ignored::TooShort => Self::TooShort,
+            Ignored::ShortRefused => Self::ShortRefused,
+            Ignored::LooksLikeReply => Self::LooksLikeReply,
+            Ignored::SessionTableFull => Self::SessionTableFull,
             Ignored::NoRoom => Self::NoRoom,
         }
     }
 }
 
-/// When and where a frame arrived, as far as is known before its octets are read.
+impl From<FrameError> for Unanswered {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Truncated => Self::Truncated,
+            FrameError::Ipv4Header | FrameError::Ipv4Length | FrameError::Ipv6Header => {
+                Self::IpHeader
+            }
+            FrameError::Ipv4Options | FrameError::ExtensionHeader => Self::Options,
+            FrameError::Fragment => Self::Fragment,
+            FrameError::UdpLength => Self::UdpLength,
+            FrameError::LayoutMismatch => Self::Metadata,
+            // `NotIp`, `VlanDepth`, `NotUdp`, and whatever else may come.
+            _ => Self::NotUdp,
+        }
+    }
+}
+
+/// When a frame arrived and what it is, as far as is known before its octets are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    layout: Option<Layout>,
     /// T2 as stamped by the XDP program; `None` where user space has to take it.
     pub stamp: Option<Tai>,
+    /// What the XDP program found; `None` where user space has to look itself.
+    pub matched: Option<Matched>,
+}
+
+/// What the XDP program found in a frame, and the listener whose rule it applied.
+///
+/// It lies in memory that others can write, and is held against the frame before it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matched {
+    /// The listener's number.
+    pub listener: ListenerId,
+    /// The generation of rules in which it has this number.
+    pub generation: u16,
+    /// Where the UDP payload is.
+    pub payload: Payload,
+}
+
+/// Where the payload of a packet lies in its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    /// Octets before it.
+    pub offset: u16,
+    /// Octets of it, according to the UDP header.
+    pub len: u16,
+}
+
+impl Payload {
+    #[inline]
+    const fn of(layout: &Layout) -> Self {
+        Self {
+            offset: layout.payload,
+            len: layout.payload_len,
+        }
+    }
+
+    /// Octets of the frame of the reply by `rule` to a request with this payload. Ethernet padding is
+    /// left behind.
+    #[inline]
+    pub const fn reply_frame_len(self, rule: &Rule) -> usize {
+        self.offset as usize + reflect::reply_len(rule, self.len as usize)
+    }
 }
 
 impl Arrival {
     /// Nothing is known: the driver gave no room for metadata.
     pub const UNKNOWN: Self = Self {
-        layout: None,
         stamp: None,
+        matched: None,
     };
 
-    /// What the XDP program noted. It lies in memory that others can write, so the layout is held
-    /// against the frame ([`Layout::check`]) before it is believed.
+    /// What the XDP program noted.
+    #[inline]
     pub fn from_meta(meta: &RxMeta) -> Self {
-        let layout = Layout {
-            vlan_tags: meta.vlan_tags,
-            l3: meta.l3,
-            l4: meta.l4,
-            payload: meta.payload,
-            payload_len: meta.payload_len,
-            // One tagless IPv4 or IPv6 header stands between the two offsets.
-            ip: if meta.l4.wrapping_sub(meta.l3) == IPV4_HEADER {
-                IpVersion::V4
-            } else {
-                IpVersion::V6
-            },
-        };
         let stamp = match meta.stamp_source {
             StampSource::KERNEL_TAI => i64::try_from(meta.arrival_ns).ok().map(Tai::from_nanos),
             _ => None,
         };
         Self {
-            layout: Some(layout),
             stamp,
+            matched: Some(Matched {
+                listener: meta.rule,
+                generation: meta.generation,
+                payload: Payload {
+                    offset: meta.payload,
+                    len: meta.payload_len,
+                },
+            }),
         }
     }
 }
 
-const IPV4_HEADER: u16 = 20;
+/// Finds the datagram in a frame of which the XDP program noted nothing.
+///
+/// # Errors
+///
+/// There is none.
+pub fn look(frame: &[u8]) -> Result<(Payload, Flow), Unanswered> {
+    let packet = Packet::parse(frame)?;
+    Ok((Payload::of(&packet.layout()), Flow::of(&packet)))
+}
+
+/// Checks the request in `buffer[..frame_len]` and answers it by `rule` in place. `buffer` has room for
+/// the reply ([`Payload::reply_frame_len`]); it may be shorter than `frame_len` by Ethernet padding.
+/// `noted` is where the payload should be, `at` is T2, and `next` is that of [`reflect::decide`], given
+/// the packet's ends as well.
+///
+/// # Errors
+///
+/// The reason why there is no answer; the octets are then of no further use.
+#[inline]
+pub fn answer(
+    buffer: &mut [u8],
+    frame_len: usize,
+    noted: Payload,
+    rule: &Rule,
+    at: Tai,
+    timescale: Timescale,
+    next: impl FnOnce(&Flow, u16) -> Option<u32>,
+) -> Result<Reply, Unanswered> {
+    let packet = Packet::parse(buffer.get(..frame_len).unwrap_or(buffer))?;
+    let mut layout = packet.layout();
+    if noted != Payload::of(&layout) {
+        return Err(Unanswered::Metadata);
+    }
+    let checksum = check(&packet)?;
+    let received = Received {
+        at,
+        len: usize::from(layout.payload_len),
+        ttl: packet.ttl(),
+        tos: packet.tos(),
+    };
+    let flow = match rule.sequence {
+        SequencePolicy::Stateless => None,
+        SequencePolicy::Stateful => Some(Flow::of(&packet)),
+    };
+    let next = |ssid| next(flow.as_ref()?, ssid);
+
+    let payload = buffer
+        .get_mut(usize::from(layout.payload)..)
+        .ok_or(Unanswered::Truncated)?;
+    let pending = match reflect::decide(payload, &received, rule, timescale, next) {
+        Verdict::Reply(pending) => pending,
+        Verdict::Ignore(reason) => return Err(reason.into()),
+    };
+    let tos = rule.reply_tos(received.tos);
+    frame::turn_around(buffer, &layout, tos, rule.flow_label.into());
+    if pending.payload_len() != received.len {
+        let len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
+        frame::set_payload_len(buffer, &mut layout, len).map_err(|_| Unanswered::NoRoom)?;
+    }
+    let mut checksum = checksum.plus(pending.sum());
+    if !pending.keeps_tail() && pending.payload_len() > STAMP_LEN {
+        checksum = checksum.with_new_tail();
+    }
+    Ok(Reply {
+        layout,
+        checksum: checksum.plus_payload_len(layout.payload_len),
+        pending,
+    })
+}
+
+/// Checks what the XDP program did not.
+#[inline]
+fn check(packet: &Packet<'_>) -> Result<ChecksumPlan, Unanswered> {
+    if !packet.verify_ipv4_header() {
+        return Err(Unanswered::Ipv4Checksum);
+    }
+    let (verdict, checksum) = packet.judge_udp();
+    if verdict == UdpChecksum::Wrong {
+        return Err(if packet.udp_checksum() == 0 {
+            Unanswered::NoUdpChecksum
+        } else {
+            Unanswered::UdpChecksum
+        });
+    }
+    if !is_answerable(packet.source()) {
+        return Err(Unanswered::SourceAddress);
+    }
+    if packet.source_port() == 0 {
+        return Err(Unanswered::SourcePort);
+    }
+    if !is_unicast(packet.source_mac(), packet.destination_mac()) {
+        return Err(Unanswered::SourceStation);
+    }
+    Ok(checksum)
+}
+
+/// The two ends of a packet's way, as far as its frame tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Identifiers of its VLAN tags, outermost first; 0 where there is none, or a priority tag.
+    pub vlan_ids: [u16; 2],
+    /// Who asks.
+    pub source: SocketAddr,
+    /// Who is asked.
+    pub destination: SocketAddr,
+}
+
+impl Flow {
+    /// That of a packet in its frame.
+    #[inline]
+    pub fn of(packet: &Packet<'_>) -> Self {
+        Self {
+            vlan_ids: packet.vlan_ids().map(Option::unwrap_or_default),
+            source: SocketAddr::new(packet.source(), packet.source_port()),
+            destination: SocketAddr::new(packet.destination(), packet.destination_port()),
+        }
+    }
+}
 
 /// A reply that lies in its frame, complete but for T3 and the UDP checksum.
 #[derive(Debug)]
@@ -116,78 +340,34 @@ pub struct Reply {
     pending: Pending,
 }
 
-/// Answers the request in `buffer[..frame_len]` in place; `buffer` extends to the end of the
-/// memory that the reply may use. `at` is T2.
-///
-/// # Errors
-///
-/// The reason why there is no answer; the octets are then of no further use.
-pub fn answer(
-    buffer: &mut [u8],
-    frame_len: usize,
-    arrival: &Arrival,
-    at: Tai,
-    timescale: Timescale,
-) -> Result<Reply, Unanswered> {
-    let frame = buffer.get(..frame_len).ok_or(Unanswered::Malformed)?;
-    let mut layout = locate(frame, arrival.layout)?;
-    let (checksum, received, tos) = inspect(frame, &layout, at)?;
-
-    let payload = buffer
-        .get_mut(usize::from(layout.payload)..)
-        .ok_or(Unanswered::Malformed)?;
-    let pending = match reflect::decide(payload, &received, timescale) {
-        Verdict::Reply(pending) => pending,
-        Verdict::Ignore(reason) => return Err(reason.into()),
-    };
-
-    frame::turn_around(buffer, &layout, tos);
-    if pending.payload_len() != received.len {
-        let len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
-        frame::set_payload_len(buffer, &mut layout, len).map_err(|_| Unanswered::NoRoom)?;
+impl Reply {
+    /// Writes T3 and, last, the UDP checksum. False, if `frame` is not the frame that
+    /// [`answer`] left, in which case it must not be sent.
+    #[inline]
+    pub fn seal(self, frame: &mut [u8], departure: &Departure) -> bool {
+        let Some(payload) = frame.get_mut(usize::from(self.layout.payload)..) else {
+            return false;
+        };
+        let checksum = self.checksum.plus(departure.sum(&self.pending));
+        let stamped = departure.finish(self.pending, payload);
+        checksum.seal(frame, &self.layout);
+        stamped
     }
-    Ok(Reply {
-        layout,
-        checksum,
-        pending,
-    })
 }
 
-fn locate(frame: &[u8], noted: Option<Layout>) -> Result<Layout, Unanswered> {
-    let layout = match noted {
-        Some(layout) => layout.check(frame).map(|()| layout),
-        None => Layout::parse(frame),
-    };
-    layout.map_err(|_| Unanswered::Malformed)
-}
-
-/// Checks what the XDP program did not, and reads what the reply needs.
-fn inspect(
-    frame: &[u8],
-    layout: &Layout,
-    at: Tai,
-) -> Result<(ChecksumPlan, Received, u8), Unanswered> {
-    if !frame::verify_ipv4_header(frame, layout) {
-        return Err(Unanswered::Ipv4Checksum);
+impl From<FlowLabelPolicy> for FlowLabel {
+    #[inline]
+    fn from(policy: FlowLabelPolicy) -> Self {
+        match policy {
+            FlowLabelPolicy::Copy => Self::Keep,
+            FlowLabelPolicy::Zero => Self::Zero,
+        }
     }
-    let verified = frame::verify_udp(frame, layout);
-    let checksum = ChecksumPlan::plan(frame, layout, verified).ok_or(Unanswered::UdpChecksum)?;
-
-    let packet = Packet::new(frame, layout).map_err(|_| Unanswered::Malformed)?;
-    let station = is_unicast(packet.source_mac(), packet.destination_mac());
-    if packet.source_port() == 0 || !is_answerable(packet.source()) || !station {
-        return Err(Unanswered::Source);
-    }
-    let received = Received {
-        at,
-        len: usize::from(layout.payload_len),
-        ttl: packet.ttl(),
-    };
-    Ok((checksum, received, reply_tos(packet.tos())))
 }
 
 /// A reply to such a source has one receiver, and it is not this host. The rest are addresses that
 /// no kernel takes a packet from (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5).
+#[inline]
 fn is_answerable(source: IpAddr) -> bool {
     match source {
         IpAddr::V4(v4) => {
@@ -203,30 +383,8 @@ fn is_answerable(source: IpAddr) -> bool {
 }
 
 /// A reply to such a station is not flooded to a whole segment, nor to ourselves.
+#[inline]
 fn is_unicast(source: [u8; 6], own: [u8; 6]) -> bool {
     const GROUP: u8 = 1;
     source[0] & GROUP == 0 && source != [0; 6] && source != own
-}
-
-/// DSCP is copied; ECN is Not-ECT, because the reply reports no congestion (RFC 7750 section 2.2).
-const fn reply_tos(received: u8) -> u8 {
-    received & !0b11
-}
-
-impl Reply {
-    /// Octets of the frame to send; Ethernet padding of the request is left behind.
-    pub fn frame_len(&self) -> usize {
-        usize::from(self.layout.payload) + self.pending.payload_len()
-    }
-
-    /// Writes T3 and, last, the UDP checksum. False, if `frame` is not the frame that
-    /// [`answer`] left, in which case it must not be sent.
-    pub fn seal(self, frame: &mut [u8], at: Tai, timescale: Timescale) -> bool {
-        let Some(payload) = frame.get_mut(usize::from(self.layout.payload)..) else {
-            return false;
-        };
-        let stamped = reflect::finish(self.pending, payload, at, timescale);
-        self.checksum.seal(frame, &self.layout);
-        stamped
-    }
 }

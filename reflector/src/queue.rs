@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 
 use clock::SystemClock;
 use tracing::warn;
-use xsk::{BindMode, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
+use xsk::{BindMode, ChunkFit, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
 
 use crate::args::{Args, Poll};
 use crate::counters::QueueCounters;
 use crate::cpus;
 use crate::error::Error;
 use crate::interface::Interface;
+use crate::rulebook::Rulebook;
+use crate::session::Sessions;
+use crate::shared::Shared;
 use crate::stop::Stop;
 use crate::wait::Waiter;
-use crate::worker::{SharedTimescale, Worker};
+use crate::worker::{Parts, Worker};
 
-/// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: the kernel puts packets this far into a chunk.
-const KERNEL_HEADROOM: u32 = 256;
-const SMALL_CHUNK: u32 = 2048;
-const LARGE_CHUNK: u32 = 4096;
+type QueueWorker = Worker<Socket, SystemClock, Rulebook, Sessions>;
 
 /// Zero-copy: everything leaves after the commit, so a larger batch costs T3 nothing. Copy mode: the
 /// kernel sends one descriptor after the other, about a microsecond each, all with one T3.
@@ -33,7 +33,7 @@ const TX_BATCH_COPY: usize = 8;
 const DRAIN_MAX: Duration = Duration::from_millis(100);
 
 /// What a queue is to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct QueuePlan<'a> {
     /// On which interface.
     pub interface: &'a Interface,
@@ -45,6 +45,8 @@ pub struct QueuePlan<'a> {
     pub generic: bool,
     /// The command line.
     pub args: &'a Args,
+    /// Its figures, which go on from before if it was served before.
+    pub counters: Arc<QueueCounters>,
 }
 
 /// A queue being served.
@@ -84,6 +86,16 @@ pub struct QueueSummary {
 }
 
 impl QueueSummary {
+    /// Adds what happened when the queue was served again, with the same counters.
+    pub fn add(&mut self, later: &Self) {
+        self.statistics = match (self.statistics, later.statistics) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+        self.rejected = self.rejected + later.rejected;
+        self.unsent += later.unsent;
+    }
+
     /// Descriptors in either direction that the other side could not use: a fault of the driver or
     /// of ours, never of a packet.
     pub fn nonsense(&self) -> u64 {
@@ -100,21 +112,17 @@ impl QueueHandle {
     /// # Errors
     ///
     /// The socket cannot be opened or bound, or no thread can be started.
-    pub fn start(
-        plan: &QueuePlan<'_>,
-        timescale: &Arc<SharedTimescale>,
-        stop: &Stop,
-    ) -> Result<Self, Error> {
-        let chunk = chunk_size(plan.interface);
+    pub fn start(plan: &QueuePlan<'_>, shared: &Shared, stop: &Stop) -> Result<Self, Error> {
+        let fit = ChunkFit::for_mtu(plan.interface.mtu);
         let umem = Umem::allocate(&UmemConfig {
             // Fill ring and receive ring full; what is being sent comes out of the latter.
             frames: plan.args.ring_size.saturating_mul(2),
-            chunk_size: chunk,
+            chunk_size: fit.chunk_size,
             ..UmemConfig::default()
         })?;
         let (socket, queue) = Socket::open(&socket_config(plan), umem)?;
         let zero_copy = socket.zero_copy();
-        let counters = Arc::new(QueueCounters::default());
+        let counters = Arc::clone(&plan.counters);
         let descriptor = socket
             .as_fd()
             .try_clone_to_owned()
@@ -125,14 +133,17 @@ impl QueueHandle {
         } else {
             TX_BATCH_COPY
         };
-        let worker = Worker::new(
+        let worker = Worker::new(Parts {
             queue,
-            socket,
-            SystemClock,
-            Arc::clone(timescale),
-            Arc::clone(&counters),
-            plan.args.tx_batch.map_or(default, usize::from),
-        );
+            kernel: socket,
+            clock: SystemClock,
+            timescale: Arc::clone(&shared.timescale),
+            counters: Arc::clone(&counters),
+            rules: Arc::clone(&shared.rulebook),
+            sessions: Arc::clone(&shared.sessions),
+            ifindex: plan.interface.index,
+            tx_batch: plan.args.tx_batch.map_or(default, usize::from),
+        });
         let (cpu, poll, stop) = (plan.cpu, plan.args.poll, stop.clone());
         let thread = thread::Builder::new()
             .name(format!("queue-{}", plan.queue))
@@ -141,7 +152,7 @@ impl QueueHandle {
 
         Ok(Self {
             queue: plan.queue,
-            frame_limit: u16::try_from(chunk - KERNEL_HEADROOM).unwrap_or(u16::MAX),
+            frame_limit: fit.frame_limit,
             zero_copy,
             counters,
             socket: descriptor,
@@ -211,15 +222,6 @@ fn socket_config(plan: &QueuePlan<'_>) -> SocketConfig {
     }
 }
 
-/// Small where a full-sized frame fits in it.
-fn chunk_size(interface: &Interface) -> u32 {
-    if interface.frame_max() <= SMALL_CHUNK - KERNEL_HEADROOM {
-        SMALL_CHUNK
-    } else {
-        LARGE_CHUNK
-    }
-}
-
 /// Raised however the worker ends, by panic too: its socket must not go on claiming packets.
 struct RaiseOnExit<'a>(&'a Stop);
 
@@ -229,7 +231,7 @@ impl Drop for RaiseOnExit<'_> {
     }
 }
 
-fn serve(mut worker: Worker<Socket, SystemClock>, cpu: usize, poll: Poll, stop: &Stop) -> Outcome {
+fn serve(mut worker: QueueWorker, cpu: usize, poll: Poll, stop: &Stop) -> Outcome {
     let _raise = RaiseOnExit(stop);
     if let Err(error) = cpus::pin(cpu) {
         warn!("cannot pin a worker to processor {cpu} ({error}): the kernel chooses");
@@ -243,11 +245,7 @@ fn serve(mut worker: Worker<Socket, SystemClock>, cpu: usize, poll: Poll, stop: 
     }
 }
 
-fn reflect_until(
-    worker: &mut Worker<Socket, SystemClock>,
-    poll: Poll,
-    stop: &Stop,
-) -> io::Result<()> {
+fn reflect_until(worker: &mut QueueWorker, poll: Poll, stop: &Stop) -> io::Result<()> {
     let mut waiter = Waiter::new(poll);
     loop {
         if stop.is_raised() {
@@ -264,7 +262,7 @@ fn reflect_until(
 }
 
 /// Answers what has arrived and sees it off. Nothing more arrives: the listeners are gone.
-fn drain(worker: &mut Worker<Socket, SystemClock>) {
+fn drain(worker: &mut QueueWorker) {
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {
         let turn = worker.turn();

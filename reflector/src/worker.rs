@@ -1,28 +1,67 @@
 //! One queue's loop: the only place that sees rings and decisions together.
 //!
-//! A turn takes back what was sent, gives the kernel empty frames, takes what arrived, answers each
-//! packet in place, then stamps and sends in sub-batches. T3 is read once per sub-batch, after
-//! everything else is written; the sub-batch bounds how old T3 can be when its packets leave.
+//! A turn takes back what was sent, gives the kernel empty frames, takes what arrived, and answers it
+//! in place, in sub-batches: each is stamped and sent when the last of its packets is answered. T3 is
+//! read once per sub-batch, after everything else is written; the sub-batch bounds how old T3 can be
+//! when its packets leave.
+//!
+//! A packet is taken only if the transmit ring has a slot for its reply, so no reply ever waits in
+//! user space: while the ring is stuck, packets stay in the receive ring, and the kernel drops (and
+//! counts) the newest.
 
-use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use clock::Clock;
 use ebpf::RxMeta;
 use wire::error_estimate::ErrorEstimate;
-use wire::time::TaiOffset;
-use xsk::{Frame, Kernel, Queue, Wake};
+use wire::frame::Packet;
+use wire::time::{Tai, TaiOffset};
+use xsk::{Frame, Kernel, Queue, Umem, Wake};
 
 use crate::counters::QueueCounters;
-use crate::datagram::{self, Arrival, Reply, Unanswered};
-use crate::reflect::Timescale;
+use crate::datagram::{self, Arrival, Flow, Matched, Payload, Reply, Unanswered};
+use crate::reflect::{self, Departure, Timescale};
+use crate::rule::{ListenerId, Rule, SequencePolicy};
+use crate::rulebook::{self, Rulebook, Scope};
+use crate::session::{self, SessionKey};
 
 /// Packets taken from the receive ring per turn.
 pub const RX_BATCH: usize = 64;
 
-/// Longest frame of a reply that outgrows its request: Ethernet, two VLAN tags, IPv6, UDP, 41 octets.
-const SHORT_REPLY_MAX: usize = 14 + 2 * 4 + 40 + 8 + wire::twamp::REPLY_LEN;
+/// One generation of rules, as workers see it: immutable while it is in force.
+pub trait Rules {
+    /// Which generation.
+    fn generation(&self) -> u16;
+
+    /// The rule of a listener of this generation.
+    fn rule(&self, listener: ListenerId) -> Option<&Rule>;
+
+    /// The rule for a packet that came in by interface `ifindex` and that the XDP program has
+    /// admitted; `None` if nobody listens for it any more.
+    fn find(&self, ifindex: u32, flow: &Flow) -> Option<&Rule>;
+}
+
+/// The sessions' own counts of packets, shared by all workers.
+pub trait Sessions {
+    /// What tells sessions apart.
+    type Key;
+
+    /// The session of packets with these ends and this SSID that are answered as `listener` says.
+    fn key(listener: ListenerId, flow: &Flow, ssid: u16) -> Self::Key;
+
+    /// The next Sequence Number of a session, which begins if there was none; `None` if there is no
+    /// room for it.
+    fn next(&self, key: &Self::Key) -> Option<u32>;
+
+    /// Whether there are so many that a session is rarely in the processor's cache.
+    fn is_large(&self) -> bool;
+
+    /// Brings the counts of these sessions into the cache.
+    fn touch(&self, keys: &[Self::Key]);
+}
 
 /// The [`Timescale`] that the control thread keeps fresh and workers read: one word, so that offset
 /// and estimate belong together.
@@ -56,21 +95,51 @@ impl SharedTimescale {
     }
 }
 
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Parts<K, C, R, S> {
+    /// The rings and their memory.
+    pub queue: Queue,
+    /// The kernel's side of them.
+    pub kernel: K,
+    /// Where T3 comes from, and T2 where the XDP program could not stamp.
+    pub clock: C,
+    /// How readings are written into packets.
+    pub timescale: Arc<SharedTimescale>,
+    /// What happens to packets.
+    pub counters: Arc<QueueCounters>,
+    /// The rules in force.
+    pub rules: Arc<ArcSwap<R>>,
+    /// The sessions of stateful rules.
+    pub sessions: Arc<S>,
+    /// The interface that packets come in by.
+    pub ifindex: u32,
+    /// Replies that share one T3, at most.
+    pub tx_batch: usize,
+}
+
 /// Reflects the packets of one receive queue.
 #[derive(Debug)]
-pub struct Worker<K, C> {
+pub struct Worker<K, C, R, S: Sessions> {
     queue: Queue,
     kernel: K,
     clock: C,
     timescale: Arc<SharedTimescale>,
     counters: Arc<QueueCounters>,
+    rules: Arc<ArcSwap<R>>,
+    sessions: Arc<S>,
+    ifindex: u32,
     tx_batch: usize,
     arrived: Vec<Frame>,
-    /// Answered, not yet stamped: waiting for room in the transmit ring.
-    waiting: VecDeque<(Frame, Reply)>,
-    sealed: Vec<Frame>,
+    /// The sub-batch: answered, not yet stamped. Its frames and replies go together.
+    answered: Vec<Frame>,
+    replies: Vec<Reply>,
+    /// Sessions of the batch to be touched.
+    keys: Vec<S::Key>,
     /// The kernel asked to be woken again for what the transmit ring holds.
     kick_again: bool,
+    /// The transmit ring was full.
+    stuck: bool,
 }
 
 /// What a turn of the loop did.
@@ -82,27 +151,36 @@ pub struct Turn {
     pub sent: usize,
 }
 
-impl<K: Kernel, C: Clock> Worker<K, C> {
-    /// A worker over `queue`; `tx_batch` replies share one T3.
-    pub fn new(
-        queue: Queue,
-        kernel: K,
-        clock: C,
-        timescale: Arc<SharedTimescale>,
-        counters: Arc<QueueCounters>,
-        tx_batch: usize,
-    ) -> Self {
+impl<K: Kernel, C: Clock, R: Rules, S: Sessions> Worker<K, C, R, S> {
+    /// A worker that has seen no packet yet.
+    pub fn new(parts: Parts<K, C, R, S>) -> Self {
+        let Parts {
+            queue,
+            kernel,
+            clock,
+            timescale,
+            counters,
+            rules,
+            sessions,
+            ifindex,
+            tx_batch,
+        } = parts;
         Self {
             queue,
             kernel,
             clock,
             timescale,
             counters,
+            rules,
+            sessions,
+            ifindex,
             tx_batch: tx_batch.clamp(1, RX_BATCH),
             arrived: Vec::with_capacity(RX_BATCH),
-            waiting: VecDeque::with_capacity(RX_BATCH),
-            sealed: Vec::with_capacity(RX_BATCH),
+            answered: Vec::with_capacity(RX_BATCH),
+            replies: Vec::with_capacity(RX_BATCH),
+            keys: Vec::with_capacity(RX_BATCH),
             kick_again: false,
+            stuck: false,
         }
     }
 
@@ -113,23 +191,30 @@ impl<K: Kernel, C: Clock> Worker<K, C> {
         }
         self.queue.complete();
         self.queue.refill();
-        let timescale = self.timescale.load();
-        let received = self.receive(timescale);
-        let sent = self.send(timescale);
+        let room = self.queue.tx_free();
+        self.stuck = room == 0;
+        if self.stuck {
+            // The kernel has not taken what the ring holds. Ask again.
+            self.kick();
+        }
+        let received = self.queue.receive(&mut self.arrived, room.min(RX_BATCH));
+        self.counters.received.add(received as u64);
+        let sent = if received > 0 { self.reflect() } else { 0 };
         if received == 0 && self.queue.fill_needs_wakeup() && self.kernel.wake_rx().is_err() {
             self.counters.kick_errors.add(1);
         }
         Turn { received, sent }
     }
 
-    /// Whether replies wait for the transmit ring: for room in it, or for the kernel to take them.
+    /// Whether the transmit ring is what holds the worker up: it has no room, or the kernel has yet to
+    /// take what it holds.
     pub fn is_backed_up(&self) -> bool {
-        self.kick_again || !self.waiting.is_empty()
+        self.kick_again || self.stuck
     }
 
     /// Replies that the kernel has not taken yet.
     pub fn unsent(&mut self) -> u64 {
-        (self.waiting.len() + self.queue.tx_pending()) as u64
+        self.queue.tx_pending() as u64
     }
 
     /// The kernel side: to wait on, and for its statistics.
@@ -142,88 +227,121 @@ impl<K: Kernel, C: Clock> Worker<K, C> {
         &self.queue
     }
 
-    /// Takes no more than leaves `waiting` within its bound: while the transmit ring is stuck,
-    /// packets stay in the receive ring and the kernel drops (and counts) the newest.
-    fn receive(&mut self, timescale: Timescale) -> usize {
-        let room = RX_BATCH.saturating_sub(self.waiting.len());
-        let received = self.queue.receive(&mut self.arrived, room);
-        self.counters.received.add(received as u64);
-
-        let mut arrived = std::mem::take(&mut self.arrived);
+    /// Answers what has arrived. Returns how many replies were sent.
+    fn reflect(&mut self) -> usize {
+        let rules = self.rules.load();
+        let timescale = self.timescale.load();
+        let mut arrived = mem::take(&mut self.arrived);
+        if self.sessions.is_large() {
+            self.touch_sessions(&arrived, &**rules);
+        }
+        let mut sent = 0;
+        let mut taken = None;
         for mut frame in arrived.drain(..) {
-            match self.answer(&mut frame, timescale) {
-                Ok(reply) => self.waiting.push_back((frame, reply)),
+            let answer = self.answer(&mut frame, &**rules, timescale, &mut taken);
+            match answer {
+                Ok(reply) => {
+                    self.answered.push(frame);
+                    self.replies.push(reply);
+                    if self.replies.len() == self.tx_batch {
+                        sent += self.send(timescale);
+                    }
+                }
                 Err(reason) => self.discard(frame, reason),
             }
         }
         self.arrived = arrived;
-        received
+        sent + self.send(timescale)
     }
 
-    fn answer(&mut self, frame: &mut Frame, timescale: Timescale) -> Result<Reply, Unanswered> {
-        let arrival = self.arrival(frame);
+    #[inline]
+    fn answer(
+        &mut self,
+        frame: &mut Frame,
+        rules: &R,
+        timescale: Timescale,
+        taken: &mut Option<Tai>,
+    ) -> Result<Reply, Unanswered> {
+        let umem = self.queue.umem_mut();
+        let arrival = take_arrival(umem, frame);
         let at = arrival.stamp.unwrap_or_else(|| {
             self.counters.user_space_stamps.add(1);
-            self.clock.tai()
+            // One reading for all: they had all arrived when the batch was taken.
+            *taken.get_or_insert_with(|| self.clock.tai())
         });
-
-        let umem = self.queue.umem_mut();
-        let frame_len = umem.data(frame).len();
-        // The reply to a short request is longer than the request.
-        let room = frame_len.max(SHORT_REPLY_MAX).min(umem.max_len(frame));
-        umem.set_len(frame, room).map_err(|_| Unanswered::NoRoom)?;
-        let reply = datagram::answer(umem.data_mut(frame), frame_len, &arrival, at, timescale)?;
-        umem.set_len(frame, reply.frame_len())
-            .map_err(|_| Unanswered::NoRoom)?;
-        Ok(reply)
-    }
-
-    /// Reads the metadata below the frame and wipes it, so that what a later packet finds in this
-    /// chunk is never another packet's.
-    fn arrival(&self, frame: &mut Frame) -> Arrival {
-        let Some(below) = self.queue.umem().metadata_mut(frame, RxMeta::SIZE) else {
-            return Arrival::UNKNOWN;
+        let (rule, payload) = match arrival.matched.and_then(|matched| {
+            let rule = rule_of(rules, matched)?;
+            Some((rule, matched.payload))
+        }) {
+            Some(found) => found,
+            None => look(umem.data(frame), rules, self.ifindex)?,
         };
-        let meta = below.first_chunk().and_then(RxMeta::from_bytes);
-        below.fill(0);
-        meta.map_or(Arrival::UNKNOWN, |meta| Arrival::from_meta(&meta))
+        let (frame_len, len) = (frame.len(), payload.reply_frame_len(rule));
+        if len != frame_len {
+            umem.set_len(frame, len).map_err(|_| Unanswered::NoRoom)?;
+        }
+        let next = |flow: &Flow, ssid| {
+            let key = S::key(rule.listener, flow, ssid);
+            self.sessions.next(&key)
+        };
+        let buffer = umem.data_mut(frame);
+        datagram::answer(buffer, frame_len, payload, rule, at, timescale, next)
     }
 
+    /// Brings the counts that the batch will need into the cache, all at once instead of one after
+    /// the other.
+    #[cold]
+    fn touch_sessions(&mut self, arrived: &[Frame], rules: &R) {
+        self.keys.clear();
+        let umem = self.queue.umem();
+        for frame in arrived {
+            let meta = umem
+                .metadata(frame, RxMeta::SIZE)
+                .and_then(<[u8]>::first_chunk)
+                .and_then(RxMeta::from_bytes);
+            let Ok(packet) = Packet::parse(umem.data(frame)) else {
+                continue;
+            };
+            let flow = Flow::of(&packet);
+            let rule = meta
+                .and_then(|meta| rule_of(rules, Arrival::from_meta(&meta).matched?))
+                .or_else(|| rules.find(self.ifindex, &flow));
+            if let Some(rule) = rule
+                && rule.sequence == SequencePolicy::Stateful
+            {
+                let ssid = reflect::session_ssid(rule, packet.payload());
+                self.keys.push(S::key(rule.listener, &flow, ssid));
+            }
+        }
+        self.sessions.touch(&self.keys);
+    }
+
+    /// Stamps and sends the sub-batch, for which the transmit ring has room. Returns how many replies
+    /// went.
     fn send(&mut self, timescale: Timescale) -> usize {
-        let mut total = 0;
-        while !self.waiting.is_empty() {
-            let count = self
-                .waiting
-                .len()
-                .min(self.tx_batch)
-                .min(self.queue.tx_free());
-            if count == 0 {
-                // The ring is full: the kernel has not taken what it holds. Ask again.
-                self.kick();
-                break;
-            }
-            total += self.send_batch(count, timescale);
+        if self.replies.is_empty() {
+            return 0;
         }
-        total
-    }
-
-    fn send_batch(&mut self, count: usize, timescale: Timescale) -> usize {
         // The last thing before the commit: what follows costs nanoseconds per packet.
-        let t3 = self.clock.tai();
-        for (mut frame, reply) in self.waiting.drain(..count) {
-            let umem = self.queue.umem_mut();
-            if reply.seal(umem.data_mut(&mut frame), t3, timescale) {
-                self.sealed.push(frame);
+        let departure = Departure::new(self.clock.tai(), timescale);
+        let umem = self.queue.umem_mut();
+        let mut sealed = 0;
+        for reply in self.replies.drain(..) {
+            let Some(frame) = self.answered.get_mut(sealed) else {
+                break;
+            };
+            if reply.seal(umem.data_mut(frame), &departure) {
+                sealed += 1;
             } else {
-                umem.release(frame);
-                self.counters.count(Unanswered::Malformed);
+                umem.release(self.answered.remove(sealed));
+                self.counters.count(Unanswered::NoRoom);
             }
         }
-        let sent = self.queue.transmit(&mut self.sealed);
+        let sent = self.queue.transmit(&mut self.answered);
         self.counters.reflected.add(sent as u64);
-        // `count` was within the ring's free slots, so nothing is left over; were it so, the frames
-        // would go home rather than leave later with a stale T3.
-        for frame in self.sealed.drain(..) {
+        // There was a slot for each, so nothing is left over; were it so, the frames would go home
+        // rather than leave later with a stale T3.
+        for frame in self.answered.drain(..) {
             self.queue.umem_mut().release(frame);
             self.counters.count(Unanswered::NoRoom);
         }
@@ -245,8 +363,90 @@ impl<K: Kernel, C: Clock> Worker<K, C> {
         }
     }
 
+    #[cold]
     fn discard(&mut self, frame: Frame, reason: Unanswered) {
         self.queue.umem_mut().release(frame);
         self.counters.count(reason);
+    }
+}
+
+/// The rule that the XDP program applied, if it is still in force.
+#[inline]
+fn rule_of<R: Rules>(rules: &R, matched: Matched) -> Option<&Rule> {
+    if matched.generation != rules.generation() {
+        return None;
+    }
+    rules.rule(matched.listener)
+}
+
+/// The rule that the frame says, and where its payload is.
+#[cold]
+fn look<'a, R: Rules>(
+    frame: &[u8],
+    rules: &'a R,
+    ifindex: u32,
+) -> Result<(&'a Rule, Payload), Unanswered> {
+    let (payload, flow) = datagram::look(frame)?;
+    let rule = rules.find(ifindex, &flow).ok_or(Unanswered::NoListener)?;
+    Ok((rule, payload))
+}
+
+/// Reads the metadata below the frame and wipes its version, so that what a later packet finds in this
+/// chunk is never taken for that packet's.
+#[inline]
+fn take_arrival(umem: &Umem, frame: &mut Frame) -> Arrival {
+    let Some(below) = umem
+        .metadata_mut(frame, RxMeta::SIZE)
+        .and_then(<[u8]>::first_chunk_mut)
+    else {
+        return Arrival::UNKNOWN;
+    };
+    let meta = RxMeta::from_bytes(below);
+    if let Some(version) = below.last_chunk_mut::<4>() {
+        *version = [0; 4];
+    }
+    meta.map_or(Arrival::UNKNOWN, |meta| Arrival::from_meta(&meta))
+}
+
+impl Rules for Rulebook {
+    fn generation(&self) -> u16 {
+        self.generation()
+    }
+
+    fn rule(&self, listener: ListenerId) -> Option<&Rule> {
+        self.rule(listener)
+    }
+
+    fn find(&self, ifindex: u32, flow: &Flow) -> Option<&Rule> {
+        let [outer_vid, inner_vid] = flow.vlan_ids;
+        self.find(&rulebook::Flow {
+            scope: Scope {
+                ifindex,
+                outer_vid,
+                inner_vid,
+            },
+            source: flow.source,
+            destination: flow.destination,
+        })
+    }
+}
+
+impl Sessions for session::Sessions {
+    type Key = SessionKey;
+
+    fn key(listener: ListenerId, flow: &Flow, ssid: u16) -> SessionKey {
+        SessionKey::new(listener, flow.source, flow.destination).with_ssid(ssid)
+    }
+
+    fn next(&self, key: &SessionKey) -> Option<u32> {
+        self.next(key)
+    }
+
+    fn is_large(&self) -> bool {
+        self.is_large()
+    }
+
+    fn touch(&self, keys: &[SessionKey]) {
+        self.touch(keys);
     }
 }

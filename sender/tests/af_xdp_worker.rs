@@ -30,7 +30,7 @@ use sender::transport::Datagram;
 use sender::transport::sources::Sources;
 use sender::waiting::Site;
 use wire::error_estimate::ErrorEstimate;
-use wire::frame::{ChecksumPlan, Layout, Packet, UdpChecksum, turn_around, verify_udp};
+use wire::frame::{ChecksumPlan, FlowLabel, Layout, Packet, UdpChecksum, turn_around, verify_udp};
 use wire::time::{Nanos, NtpTimestamp};
 use wire::twamp::{ReplyFields, Request, write_reply, write_transmit};
 use xsk::testing::{Doorbell, KernelSide, pair};
@@ -398,6 +398,7 @@ fn carry(
             payload_len: layout.payload_len,
             stamp_source: StampSource::KERNEL_TAI,
             vlan_tags: 0,
+            generation: 0,
         }
         .to_bytes()
         .to_vec();
@@ -445,8 +446,7 @@ fn carry(
 /// The reply of a stateless reflector.
 fn answer(frame: &[u8], layout: &Layout, sequence: u32) -> Vec<u8> {
     let mut reply = frame.to_vec();
-    let plan = ChecksumPlan::plan(&reply, layout, UdpChecksum::Partial).unwrap();
-    turn_around(&mut reply, layout, 0);
+    turn_around(&mut reply, layout, 0, FlowLabel::Keep);
     let payload = &mut reply[usize::from(layout.payload)..];
     let stamp = NtpTimestamp::from_utc(SystemClock.utc()).to_bytes();
     let fields = ReplyFields {
@@ -456,7 +456,7 @@ fn answer(frame: &[u8], layout: &Layout, sequence: u32) -> Vec<u8> {
     };
     write_reply(payload, SIZE, &fields).unwrap();
     write_transmit(payload, stamp, ErrorEstimate::from_bits(1)).unwrap();
-    plan.seal(&mut reply, layout);
+    ChecksumPlan::Full.seal(&mut reply, layout);
     reply
 }
 

@@ -9,6 +9,16 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
+impl PartialEq for Sum {
+    /// As words: the same octets added in other pieces make an equal sum.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.fold() == other.fold()
+    }
+}
+
+impl Eq for Sum {}
+
 impl Sum {
     /// The sum of nothing.
     #[inline]
@@ -41,6 +51,18 @@ impl Sum {
         }
         right = right.wrapping_add(u128::from(up_to_seven(rest)));
         Self(narrow(left.wrapping_add(right)))
+    }
+
+    /// [`Self::add`] for few octets, whose number the compiler knows.
+    #[inline]
+    #[must_use]
+    pub fn add_few<const N: usize>(self, octets: &[u8; N]) -> Self {
+        let (words, rest) = octets.as_chunks::<8>();
+        let mut sum = self.0;
+        for &word in words {
+            sum = add_carry_around(sum, u64::from_ne_bytes(word));
+        }
+        Self(add_carry_around(sum, up_to_seven(rest)))
     }
 
     /// Adds one word.

@@ -65,6 +65,23 @@ impl ErrorEstimate {
         )
     }
 
+    /// The same error and S beside timestamps of `format`.
+    #[inline]
+    #[must_use]
+    pub const fn with_format(self, format: TimestampFormat) -> Self {
+        match format {
+            TimestampFormat::Ntp => Self(self.0 & !PTP_FORMAT),
+            TimestampFormat::Ptp => Self(self.0 | PTP_FORMAT),
+        }
+    }
+
+    /// The same error and Z of a clock that nobody vouches for: S = 0.
+    #[inline]
+    #[must_use]
+    pub const fn unsynchronised(self) -> Self {
+        Self(self.0 & !SYNCHRONISED)
+    }
+
     /// S: the clock is synchronised to UTC by an external source.
     #[inline]
     pub const fn synchronised(self) -> bool {

@@ -1,13 +1,14 @@
 //! The frame around a test packet: found, checked and turned around in place.
 //!
-//! [`Layout::parse`] accepts exactly what the reflector answers: Ethernet with at most two VLAN
+//! [`Packet::parse`] accepts exactly what the reflector answers: Ethernet with at most two VLAN
 //! tags, IPv4 without options or IPv6 without extension headers, no fragment, and a UDP datagram
-//! that fills the IP packet, all of which is in the frame. [`Packet`] reads it,
-//! [`verify_ipv4_header`] and [`verify_udp`] judge its checksums. The reply is then made in this
-//! order, so that the UDP checksum is right in the end:
+//! that fills the IP packet, all of which is in the frame. [`Packet::verify_ipv4_header`] and
+//! [`Packet::judge_udp`] judge its checksums. The reply is then made in this order, so that the UDP
+//! checksum is right in the end:
 //!
-//! 1. [`ChecksumPlan::plan`], while the request is still whole;
-//! 2. the payload, [`turn_around`], and [`set_payload_len`] if the length changes;
+//! 1. the [`ChecksumPlan`] of [`Packet::judge_udp`], while the request is still whole;
+//! 2. the payload, [`turn_around`], and [`set_payload_len`] if the length changes, while what changes
+//!    is added to the plan;
 //! 3. [`ChecksumPlan::seal`].
 
 mod checksums;
@@ -23,4 +24,4 @@ mod vlan;
 pub use checksums::{ChecksumPlan, UdpChecksum, verify_ipv4_header, verify_udp};
 pub use layout::{FrameError, IpVersion, Layout};
 pub use packet::Packet;
-pub use rewrite::{set_payload_len, turn_around};
+pub use rewrite::{FlowLabel, set_payload_len, turn_around};

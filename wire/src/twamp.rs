@@ -2,7 +2,8 @@
 //! unauthenticated STAMP (RFC 8762 section 4).
 //!
 //! [`Request`] and [`Reply`] read packets, [`RequestFields::emit`] writes a request, and
-//! [`write_reply`] with [`write_transmit`] turns the one into the other in place.
+//! [`write_reply`] with [`write_transmit`] turns the one into the other in place. [`looks_like_reply`]
+//! is what keeps two reflectors from answering each other.
 
 mod reflect;
 mod reply;
@@ -11,10 +12,11 @@ mod request;
 use core::fmt;
 
 pub use reflect::{
-    PaddingPolicy, ReplyFields, ReplyFormat, reply_len, write_reply, write_reply_as, write_transmit,
+    PaddingPolicy, ReplyFields, ReplyFormat, ReplyHeader, reply_len, transmit_sum, write_reply,
+    write_reply_as, write_transmit,
 };
-pub use reply::Reply;
-pub use request::{Request, RequestFields, write_request_timestamp, write_ssid};
+pub use reply::{Reply, looks_like_reply};
+pub use request::{Request, RequestFields, is_stamp_request, write_request_timestamp, write_ssid};
 
 /// The TWAMP-Test Receiver Port and default STAMP port (RFC 8545 section 4).
 pub const UDP_PORT: u16 = 862;
@@ -75,6 +77,9 @@ mod field {
 
     /// The whole request, as one piece.
     pub(super) const REQUEST: Field<0, 14> = Field;
+
+    /// What a STAMP Session-Sender leaves zero (RFC 8762 section 4.2.1).
+    pub(super) const STAMP_MBZ: Field<16, 28> = Field;
 
     // Replies.
     pub(super) const RECEIVE_TIMESTAMP: Field<16, 8> = Field;

@@ -19,8 +19,11 @@ use std::time::Duration;
 use clock::{Clock, Discipline, SystemClock};
 use ebpf::{RxMeta, StampSource};
 use nix::time::{ClockId, clock_gettime};
-use reflector::datagram::{Arrival, Unanswered, answer};
-use reflector::reflect::Timescale;
+use reflector::datagram::{Unanswered, answer, look};
+use reflector::reflect::{Departure, Timescale};
+use reflector::rule::{
+    DscpPolicy, EcnPolicy, FlowLabelPolicy, Format, Rule, SequencePolicy, ShortPolicy,
+};
 use sender::af_xdp::exchange::exchanges;
 use sender::af_xdp::outbox::{Endpoints, Outbox, OutboxParts};
 use sender::af_xdp::worker::{Arrivals, RX_BATCH, Turns, Worker};
@@ -56,6 +59,18 @@ const WINDOW: usize = 1 << 22;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const PORT: u16 = 32_768;
 const TARGET: Ipv4Addr = Ipv4Addr::new(10, 86, 2, 1);
+/// How the reflector answers: as it does unless told otherwise, without state.
+const RULE: Rule = Rule {
+    listener: 0,
+    format: Format::ByLength,
+    timestamps: TimestampFormat::Ntp,
+    sequence: SequencePolicy::Stateless,
+    dscp: DscpPolicy::Copy,
+    ecn: EcnPolicy::Clear,
+    flow_label: FlowLabelPolicy::Copy,
+    short: ShortPolicy::Answer,
+    refuse_replies: true,
+};
 /// Ports of a source address.
 const PORTS: usize = 25_000;
 
@@ -310,15 +325,27 @@ impl<'a> Rig<'a> {
         mut frame: Vec<u8>,
         session: usize,
     ) -> Result<(Vec<u8>, [u8; RxMeta::SIZE]), Box<dyn Error>> {
-        let len = frame.len();
         let at = SystemClock.tai();
-        let reply = answer(&mut frame, len, &Arrival::UNKNOWN, at, self.timescale)
-            .map_err(Unanswered::meaning)?;
-        let len = reply.frame_len();
-        if !reply.seal(&mut frame, SystemClock.tai(), self.timescale) {
+        let (payload, _) = look(&frame).map_err(Unanswered::meaning)?;
+        let (frame_len, reply_len) = (frame.len(), payload.reply_frame_len(&RULE));
+        frame.resize(reply_len, 0);
+        let no_session = |_: &_, _| None;
+        let reply = answer(
+            &mut frame,
+            frame_len,
+            payload,
+            &RULE,
+            at,
+            self.timescale,
+            no_session,
+        )
+        .map_err(Unanswered::meaning)?;
+        if !reply.seal(
+            &mut frame,
+            &Departure::new(SystemClock.tai(), self.timescale),
+        ) {
             return Err("a reply cannot be sealed".into());
         }
-        frame.truncate(len);
         let meta = RxMeta {
             arrival_ns: SystemClock.tai().nanos().try_into()?,
             rule: session.try_into()?,
@@ -329,6 +356,7 @@ impl<'a> Rig<'a> {
             payload_len: 0,
             stamp_source: StampSource::KERNEL_TAI,
             vlan_tags: 0,
+            generation: 0,
         };
         Ok((frame, meta.to_bytes()))
     }

@@ -1,7 +1,8 @@
 //! Checksums of a packet in its frame: judged on arrival, made right on departure.
 
 use super::{Layout, Packet, udp};
-use crate::checksum::{Sum, udp_wire, update};
+use crate::checksum::{Sum, udp_wire};
+use crate::twamp::STAMP_LEN;
 
 /// What the UDP checksum of a received packet is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,115 +41,121 @@ impl Packet<'_> {
     /// As [`verify_udp`].
     #[inline]
     pub fn verify_udp(&self) -> UdpChecksum {
+        self.judge_udp().0
+    }
+
+    /// [`Self::verify_udp`], and what of the sums it takes the reply can use again. The latter is of
+    /// no use if the checksum is [`UdpChecksum::Wrong`].
+    #[inline]
+    pub fn judge_udp(&self) -> (UdpChecksum, ChecksumPlan) {
         let field = self.udp_checksum();
         if field == 0 {
-            return match self.ipv4_header_sum() {
+            let verdict = match self.ipv4_header_sum() {
                 Some(_) => UdpChecksum::Absent,
                 None => UdpChecksum::Wrong,
             };
+            return (verdict, ChecksumPlan::Zero);
         }
-        let pseudo_header = self.pseudo_header();
-        if pseudo_header.plus(self.datagram_sum()).checksum() == 0 {
+        let (head, tail) = head_and_tail(self.payload());
+        let kept = self.ends_sum().plus(tail);
+        let all = kept.plus(head).plus(self.lengths_sum()).add_u16(field);
+        let verdict = if all.checksum() == 0 {
             UdpChecksum::Valid
-        } else if field == pseudo_header.fold() {
+        } else if field == self.pseudo_header().fold() {
             UdpChecksum::Partial
         } else {
             UdpChecksum::Wrong
-        }
+        };
+        (verdict, ChecksumPlan::Kept(kept))
     }
 }
 
-/// Octets at the start of the payload that [`ChecksumPlan::Incremental`] watches: the longest reply
-/// header, that of STAMP and RFC 7750.
-const WATCHED_LEN: u16 = 44;
-
 /// What it takes to get the UDP checksum of the reply right.
 ///
-/// A checksum that was right is updated by what changed, so that a payload damaged on its way
-/// through the reflector is still found out. Swapping addresses and ports changes no sum.
+/// What the reply keeps of the request goes into its checksum as it was when the request was judged,
+/// so that a payload damaged on its way through the reflector is still found out. Swapping addresses
+/// and ports changes no sum.
 #[derive(Clone, Copy, Debug)]
 pub enum ChecksumPlan {
-    /// Update the request's checksum by the change of the first 44 octets of payload and of the
-    /// length.
-    ///
-    /// A reply that changes octets beyond, as
-    /// [`PaddingPolicy::Shift`](crate::twamp::PaddingPolicy::Shift) does, needs [`Self::Full`].
-    Incremental {
-        /// Sum of the first 44 octets of the request's payload, or of all if it is shorter.
-        old: Sum,
-        /// Octets of the request's payload.
-        old_len: u16,
-        /// Checksum of the request.
-        checksum: u16,
-    },
-    /// Compute it from nothing.
+    /// The sum of what stays: both addresses, both ports, the protocol, and the payload from octet 44
+    /// on. Add ([`Self::plus`]) the first 44 octets and the lengths.
+    Kept(Sum),
+    /// Compute it from nothing: what a reply that changes octets beyond needs.
     Full,
     /// Send none, since the request had none.
     Zero,
 }
 
 impl ChecksumPlan {
-    /// Captures what will be needed while the request is still in the frame. `None` if the request
-    /// deserves no answer: its checksum is wrong, or the layout does not fit the frame.
+    /// With something more that the reply has.
     #[inline]
-    pub fn plan(frame: &[u8], layout: &Layout, verified: UdpChecksum) -> Option<Self> {
-        match verified {
-            UdpChecksum::Valid => {
-                let packet = Packet::new(frame, layout).ok()?;
-                Some(Self::Incremental {
-                    old: watched_sum(packet.payload()),
-                    old_len: layout.payload_len,
-                    checksum: packet.udp_checksum(),
-                })
-            }
-            UdpChecksum::Partial => Some(Self::Full),
-            UdpChecksum::Absent => Some(Self::Zero),
-            UdpChecksum::Wrong => None,
+    #[must_use]
+    pub const fn plus(self, sum: Sum) -> Self {
+        match self {
+            Self::Kept(kept) => Self::Kept(kept.plus(sum)),
+            Self::Full | Self::Zero => self,
         }
     }
 
-    /// Writes the UDP checksum of the finished reply. Does nothing if the layout does not fit the
-    /// frame.
+    /// With the length of a UDP payload of `len` octets, in the datagram and in the pseudo-header.
+    #[inline]
+    #[must_use]
+    pub fn plus_payload_len(self, len: u16) -> Self {
+        let len = len.wrapping_add(udp::HEADER_LEN_U16);
+        self.plus(Sum::new().add_u16(len).add_u16(len))
+    }
+
+    /// For a reply whose payload differs from octet 44 on.
+    #[inline]
+    #[must_use]
+    pub const fn with_new_tail(self) -> Self {
+        match self {
+            Self::Kept(_) | Self::Full => Self::Full,
+            Self::Zero => Self::Zero,
+        }
+    }
+
+    /// Writes the UDP checksum of the finished reply, every part of which must have been added to the
+    /// plan. Does nothing if the layout does not fit the frame.
     #[inline]
     pub fn seal(self, frame: &mut [u8], layout: &Layout) {
-        let Ok(packet) = Packet::new(frame, layout) else {
-            return;
-        };
         let checksum = match self {
             Self::Zero => 0,
-            Self::Full => full(&packet),
-            Self::Incremental {
-                old,
-                old_len,
-                checksum,
-            } => {
-                let payload = packet.payload();
-                let new_len = layout.payload_len;
-                if new_len == old_len {
-                    udp_wire(update(checksum, old, watched_sum(payload)))
-                } else if old_len <= WATCHED_LEN {
-                    // All of the old payload was watched. The length counts twice, in the header
-                    // and in the pseudo-header; that it lacks the same 8 here and there cancels.
-                    let old = old.add_u16(old_len).add_u16(old_len);
-                    let new = Sum::new().add(payload).add_u16(new_len).add_u16(new_len);
-                    udp_wire(update(checksum, old, new))
-                } else {
-                    full(&packet)
-                }
-            }
+            Self::Kept(sum) => udp_wire(sum.checksum()),
+            Self::Full => match Packet::new(frame, layout) {
+                Ok(packet) => full(&packet),
+                Err(_) => return,
+            },
         };
-        write_checksum(frame, layout, checksum);
+        let header = frame
+            .get_mut(usize::from(layout.l4)..)
+            .and_then(<[u8]>::first_chunk_mut);
+        if let Some(header) = header {
+            udp::CHECKSUM.write_u16::<{ udp::HEADER_LEN }>(header, checksum);
+        }
     }
 }
 
-/// Sum of the octets of a payload that a reply may change.
+/// Sums of the first 44 octets of a payload and of the rest.
 #[inline]
-fn watched_sum(payload: &[u8]) -> Sum {
-    Sum::new().add(payload.get(..usize::from(WATCHED_LEN)).unwrap_or(payload))
+fn head_and_tail(payload: &[u8]) -> (Sum, Sum) {
+    /// What 41 and 44 octets, the lengths of nearly all test packets, have in common.
+    const COMMON: usize = STAMP_LEN - 4;
+    let Some((common, rest)) = payload.split_first_chunk::<COMMON>() else {
+        return (Sum::new().add(payload), Sum::new());
+    };
+    let common = Sum::new().add_few(common);
+    match rest {
+        [last] => (common.add_few(&[*last, 0]), Sum::new()),
+        _ => match rest.split_first_chunk::<{ STAMP_LEN - COMMON }>() {
+            Some((last, tail)) => (common.add_few(last), Sum::new().add(tail)),
+            None => (common.add(rest), Sum::new()),
+        },
+    }
 }
 
 /// The checksum as it is sent, whatever the field holds now.
-#[inline]
+#[inline(never)]
 fn full(packet: &Packet<'_>) -> u16 {
     let present = Sum::new().add_u16(packet.udp_checksum());
     udp_wire(
@@ -158,14 +165,4 @@ fn full(packet: &Packet<'_>) -> u16 {
             .minus(present)
             .checksum(),
     )
-}
-
-#[inline]
-fn write_checksum(frame: &mut [u8], layout: &Layout, checksum: u16) {
-    let header = frame
-        .get_mut(usize::from(layout.l4)..)
-        .and_then(<[u8]>::first_chunk_mut);
-    if let Some(header) = header {
-        udp::CHECKSUM.write_u16::<{ udp::HEADER_LEN }>(header, checksum);
-    }
 }

@@ -17,15 +17,17 @@ pub(super) const TTL_WORD: Field<8, 2> = Field;
 pub(super) const TTL: Field<8, 1> = Field;
 pub(super) const PROTOCOL: Field<9, 1> = Field;
 pub(super) const CHECKSUM: Field<10, 2> = Field;
+/// Source and destination.
+pub(super) const ENDS: Field<12, 8> = Field;
 pub(super) const SOURCE: Field<12, 4> = Field;
 pub(super) const DESTINATION: Field<16, 4> = Field;
 
 /// More Fragments and the offset; Don't Fragment and the reserved bit are nobody's concern here.
 const FRAGMENT_MASK: u16 = 0x3fff;
 
-/// What the total length covers after the header; `packet` may be longer.
+/// The header, and what the total length covers after it; `packet` may be longer.
 #[inline]
-pub(super) fn body(packet: &[u8]) -> Result<&[u8], FrameError> {
+pub(super) fn split(packet: &[u8]) -> Result<(&[u8; HEADER_LEN], &[u8]), FrameError> {
     let (header, rest) = packet
         .split_first_chunk::<HEADER_LEN>()
         .ok_or(FrameError::Truncated)?;
@@ -43,5 +45,6 @@ pub(super) fn body(packet: &[u8]) -> Result<&[u8], FrameError> {
     let len = usize::from(TOTAL_LENGTH.read_u16(header))
         .checked_sub(HEADER_LEN)
         .ok_or(FrameError::Ipv4Length)?;
-    rest.get(..len).ok_or(FrameError::Truncated)
+    let body = rest.get(..len).ok_or(FrameError::Truncated)?;
+    Ok((header, body))
 }

@@ -8,19 +8,25 @@ pub(super) const HEADER_LEN: usize = 40;
 
 /// Version, Traffic Class and the first four bits of the Flow Label.
 pub(super) const VERSION_CLASS: Field<0, 2> = Field;
+/// The same with all of the Flow Label.
+const VERSION_CLASS_LABEL: Field<0, 4> = Field;
 pub(super) const PAYLOAD_LENGTH: Field<4, 2> = Field;
 pub(super) const NEXT_HEADER: Field<6, 1> = Field;
 pub(super) const HOP_LIMIT: Field<7, 1> = Field;
+/// Source and destination.
+pub(super) const ENDS: Field<8, 32> = Field;
 pub(super) const SOURCE: Field<8, 16> = Field;
 pub(super) const DESTINATION: Field<24, 16> = Field;
 
 /// Traffic Class within [`VERSION_CLASS`].
 const CLASS_SHIFT: u32 = 4;
-const CLASS_MASK: u16 = 0x0ff0;
+const CLASS_MASK: u32 = 0x0ff0;
+/// The version within [`VERSION_CLASS_LABEL`].
+const VERSION_MASK: u32 = 0xf000_0000;
 
-/// What the payload length covers; `packet` may be longer.
+/// The header, and what the payload length covers; `packet` may be longer.
 #[inline]
-pub(super) fn body(packet: &[u8]) -> Result<&[u8], FrameError> {
+pub(super) fn split(packet: &[u8]) -> Result<(&[u8; HEADER_LEN], &[u8]), FrameError> {
     let (header, rest) = packet
         .split_first_chunk::<HEADER_LEN>()
         .ok_or(FrameError::Truncated)?;
@@ -38,7 +44,8 @@ pub(super) fn body(packet: &[u8]) -> Result<&[u8], FrameError> {
         _ => return Err(FrameError::NotUdp),
     }
     let len = usize::from(PAYLOAD_LENGTH.read_u16(header));
-    rest.get(..len).ok_or(FrameError::Truncated)
+    let body = rest.get(..len).ok_or(FrameError::Truncated)?;
+    Ok((header, body))
 }
 
 /// The Traffic Class.
@@ -48,9 +55,16 @@ pub(super) fn traffic_class(header: &[u8; HEADER_LEN]) -> u8 {
     class
 }
 
-/// Overwrites the Traffic Class; version and Flow Label stay.
+/// Overwrites the Traffic Class; version and Flow Label stay, or the latter becomes 0 if `keep_label`
+/// says so.
 #[inline]
-pub(super) fn set_traffic_class(header: &mut [u8; HEADER_LEN], class: u8) {
-    let others = VERSION_CLASS.read_u16(header) & !CLASS_MASK;
-    VERSION_CLASS.write_u16(header, others | (u16::from(class) << CLASS_SHIFT));
+pub(super) fn set_class(header: &mut [u8; HEADER_LEN], class: u8, keep_label: bool) {
+    let others = if keep_label {
+        !(CLASS_MASK << 16)
+    } else {
+        VERSION_MASK
+    };
+    let word = VERSION_CLASS_LABEL.read_u32(header) & others;
+    let class = u32::from(class) << (16 + CLASS_SHIFT);
+    VERSION_CLASS_LABEL.write(header, (word | class).to_be_bytes());
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{ethernet, ipv4, ipv6, udp, vlan};
+use super::{Packet, ethernet, ipv4, ipv6, udp, vlan};
 
 /// The IP version of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,34 +72,12 @@ impl Layout {
     /// The frame is none that [the module](super) answers. Checksums are not looked at.
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, FrameError> {
-        let (header, mut rest) = frame
-            .split_first_chunk::<{ ethernet::HEADER_LEN }>()
-            .ok_or(FrameError::Truncated)?;
-        let mut ether_type = ethernet::ETHER_TYPE.read_u16(header);
-        let mut vlan_tags = 0;
-        while vlan::is_tag(ether_type) {
-            if vlan_tags == vlan::MAX_TAGS {
-                return Err(FrameError::VlanDepth);
-            }
-            let (tag, after) = rest
-                .split_first_chunk::<{ vlan::TAG_LEN }>()
-                .ok_or(FrameError::Truncated)?;
-            ether_type = vlan::ETHER_TYPE.read_u16(tag);
-            vlan_tags += 1;
-            rest = after;
-        }
-        let (ip, body) = match ether_type {
-            ethernet::IPV4 => (IpVersion::V4, ipv4::body(rest)?),
-            ethernet::IPV6 => (IpVersion::V6, ipv6::body(rest)?),
-            _ => return Err(FrameError::NotIp),
-        };
-        let payload_len = udp::payload_len(body)?;
-        Ok(Self::of(vlan_tags, ip, payload_len))
+        Packet::parse(frame).map(|packet| packet.layout())
     }
 
     /// The offsets that follow from the rest; at most two tags are counted.
     #[inline]
-    fn of(vlan_tags: u8, ip: IpVersion, payload_len: u16) -> Self {
+    pub(super) fn of(vlan_tags: u8, ip: IpVersion, payload_len: u16) -> Self {
         let vlan_tags = vlan_tags.min(vlan::MAX_TAGS);
         let l3 = offset(ethernet::HEADER_LEN) + offset(vlan::TAG_LEN) * u16::from(vlan_tags);
         let l4 = l3 + ip.header_len();
@@ -125,12 +103,7 @@ impl Layout {
     /// The frame cannot be parsed, or parses to another layout.
     #[inline]
     pub fn check(&self, frame: &[u8]) -> Result<(), FrameError> {
-        let found = Self::parse(frame)?;
-        // Only what the offsets do not follow from: several times faster than all of it.
-        let same = self.vlan_tags == found.vlan_tags
-            && self.ip == found.ip
-            && self.payload_len == found.payload_len;
-        if same && self.is_consistent() {
+        if *self == Self::parse(frame)? {
             Ok(())
         } else {
             Err(FrameError::LayoutMismatch)

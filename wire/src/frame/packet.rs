@@ -24,6 +24,54 @@ enum IpHeader<'a> {
 }
 
 impl<'a> Packet<'a> {
+    /// Finds the UDP datagram of an Ethernet frame.
+    ///
+    /// # Errors
+    /// The frame is none that [the module](super) answers. Checksums are not looked at.
+    #[inline]
+    pub fn parse(frame: &'a [u8]) -> Result<Self, FrameError> {
+        let (ethernet, after) = frame
+            .split_first_chunk::<{ ethernet::HEADER_LEN }>()
+            .ok_or(FrameError::Truncated)?;
+        let mut ether_type = ethernet::ETHER_TYPE.read_u16(ethernet);
+        let (mut tags, mut rest): (&[u8], _) = (&[], after);
+        if vlan::is_tag(ether_type) {
+            let tagged = vlan::split(after)?;
+            (tags, ether_type, rest) = (tagged.tags, tagged.ether_type, tagged.rest);
+        }
+        let (ip, datagram) = match ether_type {
+            ethernet::IPV4 => {
+                let (header, body) = ipv4::split(rest)?;
+                (IpHeader::V4(header), body)
+            }
+            ethernet::IPV6 => {
+                let (header, body) = ipv6::split(rest)?;
+                (IpHeader::V6(header), body)
+            }
+            _ => return Err(FrameError::NotIp),
+        };
+        Ok(Self {
+            addresses: ethernet.first_chunk().ok_or(FrameError::Truncated)?,
+            tags,
+            ip,
+            udp: udp::header(datagram)?,
+            datagram,
+        })
+    }
+
+    /// Where its parts are.
+    #[inline]
+    pub fn layout(&self) -> Layout {
+        let ip = match self.ip {
+            IpHeader::V4(_) => IpVersion::V4,
+            IpHeader::V6(_) => IpVersion::V6,
+        };
+        // Neither has more than its header says: 8 octets, and 65535.
+        let tags = u8::try_from(self.tags.len() / vlan::TAG_LEN).unwrap_or(vlan::MAX_TAGS);
+        let payload_len = u16::try_from(self.payload().len()).unwrap_or(u16::MAX);
+        Layout::of(tags, ip, payload_len)
+    }
+
     /// Views `frame` by `layout`.
     ///
     /// # Errors
@@ -138,6 +186,25 @@ impl<'a> Packet<'a> {
         self.datagram.get(udp::HEADER_LEN..).unwrap_or_default()
     }
 
+    /// Sum of what does not change when the ends change places: the addresses, the ports and the
+    /// protocol.
+    #[inline]
+    pub(super) fn ends_sum(&self) -> Sum {
+        let ends = match self.ip {
+            IpHeader::V4(ip) => Sum::new().add_few(&ipv4::ENDS.read(ip)),
+            IpHeader::V6(ip) => Sum::new().add_few(&ipv6::ENDS.read(ip)),
+        };
+        ends.add_few(&udp::PORTS.read(self.udp))
+            .add_u16(u16::from(udp::PROTOCOL))
+    }
+
+    /// The length in the UDP header, twice: in the datagram and in the pseudo-header.
+    #[inline]
+    pub(super) fn lengths_sum(&self) -> Sum {
+        let len = udp::LENGTH.read_u16(self.udp);
+        Sum::new().add_u16(len).add_u16(len)
+    }
+
     /// Sum of the pseudo-header that belongs to the datagram.
     #[inline]
     pub(super) fn pseudo_header(&self) -> Sum {
@@ -168,7 +235,7 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(super) fn ipv4_header_sum(&self) -> Option<Sum> {
         match self.ip {
-            IpHeader::V4(ip) => Some(Sum::new().add(ip)),
+            IpHeader::V4(ip) => Some(Sum::new().add_few(ip)),
             IpHeader::V6(_) => None,
         }
     }

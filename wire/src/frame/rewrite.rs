@@ -8,14 +8,23 @@ use crate::field::Field;
 /// TTL or Hop Limit of every test packet (RFC 5357 section 4.2.1).
 const TTL: u8 = 255;
 
+/// What becomes of the IPv6 Flow Label of a frame that is sent back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FlowLabel {
+    /// It stays: both directions hash alike.
+    #[default]
+    Keep,
+    /// It becomes 0: no flow (RFC 6437 section 2).
+    Zero,
+}
+
 /// Sends the frame back to where it came from: swaps MAC addresses, IP addresses and ports, sets
 /// TTL or Hop Limit to 255 and TOS or Traffic Class to `tos`, and updates the IPv4 header checksum.
 ///
-/// VLAN tags, IPv4 identification and flags, and the Flow Label stay. The UDP checksum stays too,
-/// and stays right: a sum does not depend on the order. Does nothing if the layout does not fit the
-/// frame.
+/// VLAN tags, IPv4 identification and flags stay. The UDP checksum stays too, and stays right: a sum
+/// does not depend on the order. Does nothing if the layout does not fit the frame.
 #[inline]
-pub fn turn_around(frame: &mut [u8], layout: &Layout, tos: u8) {
+pub fn turn_around(frame: &mut [u8], layout: &Layout, tos: u8, flow_label: FlowLabel) {
     match layout.ip {
         IpVersion::V4 => {
             if let Some(headers) = Headers::of(frame, layout) {
@@ -26,7 +35,7 @@ pub fn turn_around(frame: &mut [u8], layout: &Layout, tos: u8) {
         IpVersion::V6 => {
             if let Some(headers) = Headers::of(frame, layout) {
                 turn_around_link_and_ports(headers.addresses, headers.udp);
-                turn_around_v6(headers.ip, tos);
+                turn_around_v6(headers.ip, tos, flow_label);
             }
         }
     }
@@ -104,12 +113,15 @@ fn turn_around_link_and_ports(
     udp: &mut [u8; udp::HEADER_LEN],
 ) {
     swap(addresses, ethernet::SOURCE, ethernet::DESTINATION);
-    swap(udp, udp::SOURCE_PORT, udp::DESTINATION_PORT);
+    // Both ports at once, and below both addresses: a rotation by half exchanges the halves.
+    let ports = u32::from_ne_bytes(udp::PORTS.read(udp));
+    udp::PORTS.write(udp, ports.rotate_left(16).to_ne_bytes());
 }
 
 #[inline]
 fn turn_around_v4(header: &mut [u8; ipv4::HEADER_LEN], tos: u8) {
-    swap(header, ipv4::SOURCE, ipv4::DESTINATION);
+    let ends = u64::from_ne_bytes(ipv4::ENDS.read(header));
+    ipv4::ENDS.write(header, ends.rotate_left(32).to_ne_bytes());
     // Whole words, since that is what the checksum is made of.
     let old = [
         ipv4::TOS_WORD.read_u16(header),
@@ -134,10 +146,10 @@ fn update_header_checksum(header: &mut [u8; ipv4::HEADER_LEN], old: Sum, new: Su
 }
 
 #[inline]
-fn turn_around_v6(header: &mut [u8; ipv6::HEADER_LEN], tos: u8) {
+fn turn_around_v6(header: &mut [u8; ipv6::HEADER_LEN], tos: u8, flow_label: FlowLabel) {
     swap(header, ipv6::SOURCE, ipv6::DESTINATION);
     ipv6::HOP_LIMIT.write_u8(header, TTL);
-    ipv6::set_traffic_class(header, tos);
+    ipv6::set_class(header, tos, flow_label == FlowLabel::Keep);
 }
 
 /// Exchanges two fields of one size.

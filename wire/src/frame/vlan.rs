@@ -1,5 +1,6 @@
 //! VLAN tags: 802.1Q and, outside it, 802.1ad.
 
+use super::FrameError;
 use crate::field::Field;
 
 pub(super) const TAG_LEN: usize = 4;
@@ -16,4 +17,32 @@ pub(super) const ID_MASK: u16 = 0x0fff;
 #[inline]
 pub(super) const fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, 0x8100 | 0x88a8)
+}
+
+/// What follows an Ethernet header that announces a tag.
+pub(super) struct Tagged<'a> {
+    /// All tags.
+    pub(super) tags: &'a [u8],
+    /// The `EtherType` behind the last.
+    pub(super) ether_type: u16,
+    pub(super) rest: &'a [u8],
+}
+
+/// Steps over the tags.
+pub(super) fn split(after_header: &[u8]) -> Result<Tagged<'_>, FrameError> {
+    for count in 1..=usize::from(MAX_TAGS) {
+        let (tags, rest) = after_header
+            .split_at_checked(count * TAG_LEN)
+            .ok_or(FrameError::Truncated)?;
+        let last = tags.last_chunk().ok_or(FrameError::Truncated)?;
+        let ether_type = ETHER_TYPE.read_u16::<TAG_LEN>(last);
+        if !is_tag(ether_type) {
+            return Ok(Tagged {
+                tags,
+                ether_type,
+                rest,
+            });
+        }
+    }
+    Err(FrameError::VlanDepth)
 }

@@ -89,3 +89,24 @@ impl<'a> Reply<'a> {
             .unwrap_or_default()
     }
 }
+
+/// Whether a payload that came as a request has the shape of a reply: T3, T2 and T1 are all there and
+/// non-zero, and T3 is less than ten seconds after T2, or no time at all.
+///
+/// A reflector that leaves such packets unanswered cannot be made to talk with another for ever. A
+/// request is taken for a reply only if its padding says so by chance: random padding does once in
+/// 430 million packets.
+#[inline]
+pub fn looks_like_reply(payload: &[u8]) -> bool {
+    /// Ten seconds; in either format the upper half of the difference is whole seconds. A borrow
+    /// from a `PTPv2` nanoseconds field makes the lower half too large, but no second more.
+    const DWELL_MAX: u64 = 10 << 32;
+    let Ok(reply) = Reply::parse(payload) else {
+        return false;
+    };
+    let t3 = u64::from_be_bytes(reply.timestamp());
+    let t2 = u64::from_be_bytes(reply.receive_timestamp());
+    let t1 = u64::from_be_bytes(reply.sender_timestamp());
+    // Wraps where the seconds do (2036, 2106).
+    t3.wrapping_sub(t2) < DWELL_MAX && t3 != 0 && t2 != 0 && t1 != 0
+}

@@ -1,6 +1,6 @@
 //! The Session-Sender packet.
 
-use super::{REQUEST_LEN, TooShort, field, header_mut};
+use super::{REQUEST_LEN, STAMP_LEN, TooShort, field, header_mut};
 use crate::error_estimate::ErrorEstimate;
 
 /// Octets of a packet up to the end of the Session Identifier.
@@ -52,6 +52,24 @@ impl<'a> Request<'a> {
     pub fn padding(&self) -> &'a [u8] {
         self.padding
     }
+
+    /// STAMP Session Identifier (RFC 8972 section 3): the first two octets after the header, which a
+    /// TWAMP sender may have filled with anything. 0 if they are not there.
+    #[inline]
+    pub fn ssid(&self) -> u16 {
+        self.padding
+            .first_chunk()
+            .map_or(0, |&ssid| u16::from_be_bytes(ssid))
+    }
+}
+
+/// Whether `payload` has the 44 octets of a STAMP base packet and zeros where its sender leaves zeros
+/// (RFC 8762 section 4.2.1), as TWAMP-Light padding that is not all zero will not.
+#[inline]
+pub fn is_stamp_request(payload: &[u8]) -> bool {
+    payload
+        .first_chunk::<STAMP_LEN>()
+        .is_some_and(|packet| field::STAMP_MBZ.read(packet) == [0; 28])
 }
 
 /// What a Session-Sender writes into a packet.

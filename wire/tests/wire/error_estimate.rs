@@ -144,3 +144,19 @@ proptest! {
         prop_assert_eq!(ErrorEstimate::from_bits(bits).to_bits(), bits);
     }
 }
+
+#[test]
+fn changes_format_and_synchronisation_and_nothing_else() {
+    for bits in [0, 0x8587, 0x4f84, 0xffff] {
+        let estimate = ErrorEstimate::from_bits(bits);
+        assert_eq!(
+            estimate.with_format(TimestampFormat::Ntp).to_bits(),
+            bits & 0xbfff
+        );
+        assert_eq!(
+            estimate.with_format(TimestampFormat::Ptp).to_bits(),
+            bits | 0x4000
+        );
+        assert_eq!(estimate.unsynchronised().to_bits(), bits & 0x7fff);
+    }
+}

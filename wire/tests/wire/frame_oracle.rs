@@ -9,10 +9,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use wire::error_estimate::ErrorEstimate;
 use wire::frame::{
-    ChecksumPlan, Layout, Packet, UdpChecksum, set_payload_len, turn_around, verify_ipv4_header,
+    FlowLabel, Layout, Packet, UdpChecksum, set_payload_len, turn_around, verify_ipv4_header,
     verify_udp,
 };
-use wire::twamp::{Reply, ReplyFields, Request, reply_len, write_reply, write_transmit};
+use wire::twamp::{
+    Reply, ReplyFields, Request, reply_len, transmit_sum, write_reply, write_transmit,
+};
 
 use crate::frames::mutated_frame;
 
@@ -171,18 +173,22 @@ proptest! {
     ) {
         let mut frame = build(&parts);
         let mut layout = Layout::parse(&frame).unwrap();
-        let plan = ChecksumPlan::plan(&frame, &layout, verify_udp(&frame, &layout)).unwrap();
+        let (_, plan) = Packet::parse(&frame).unwrap().judge_udp();
         let request_len = parts.payload.len();
         frame.resize(frame.len() + 27, 0xee);
         let fields =
             ReplyFields { sequence, receive_timestamp: stamps[0], sender_ttl: parts.ttl };
         let payload = &mut frame[usize::from(layout.payload)..];
-        write_reply(payload, request_len, &fields).unwrap();
-        write_transmit(payload, stamps[1], ErrorEstimate::from_bits(estimate)).unwrap();
-        turn_around(&mut frame, &layout, tos);
+        let estimate = ErrorEstimate::from_bits(estimate);
+        let written = write_reply(payload, request_len, &fields).unwrap();
+        write_transmit(payload, stamps[1], estimate).unwrap();
+        turn_around(&mut frame, &layout, tos, FlowLabel::Keep);
         let len = u16::try_from(reply_len(request_len)).unwrap();
         set_payload_len(&mut frame, &mut layout, len).unwrap();
-        plan.seal(&mut frame, &layout);
+        plan.plus(written)
+            .plus(transmit_sum(stamps[1], estimate))
+            .plus_payload_len(len)
+            .seal(&mut frame, &layout);
 
         prop_assert!(checksums_are_right(&frame));
         let sliced = SlicedPacket::from_ethernet(&frame).unwrap();

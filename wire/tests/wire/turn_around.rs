@@ -3,10 +3,13 @@
 use proptest::prelude::*;
 use wire::error_estimate::ErrorEstimate;
 use wire::frame::{
-    ChecksumPlan, FrameError, IpVersion, Layout, Packet, UdpChecksum, set_payload_len, turn_around,
-    verify_ipv4_header, verify_udp,
+    ChecksumPlan, FlowLabel, FrameError, IpVersion, Layout, Packet, UdpChecksum, set_payload_len,
+    turn_around, verify_ipv4_header, verify_udp,
 };
-use wire::twamp::{ReplyFields, reply_len, write_reply, write_transmit};
+use wire::twamp::{
+    PaddingPolicy, ReplyFields, ReplyFormat, ReplyHeader, transmit_sum, write_reply_as,
+    write_transmit,
+};
 
 use crate::frames::{any_frame, any_layout, good_frame, shapes, test_frame};
 
@@ -62,7 +65,7 @@ fn turns_a_frame_around() {
         let request = test_frame(tags, v6, &PAYLOAD);
         let layout = Layout::parse(&request).unwrap();
         let mut reply = request.clone();
-        turn_around(&mut reply, &layout, 0x48);
+        turn_around(&mut reply, &layout, 0x48, FlowLabel::Keep);
 
         assert_eq!(layout.check(&reply), Ok(()));
         let there = Packet::new(&request, &layout).unwrap();
@@ -84,6 +87,9 @@ fn turns_a_frame_around() {
         assert_eq!(reply[12..l3], request[12..l3]);
         if v6 {
             assert_eq!(reply[l3..l3 + 4], [0x64, 0x85, 0x43, 0x21]);
+            let mut reply = request.clone();
+            turn_around(&mut reply, &layout, 0xff, FlowLabel::Zero);
+            assert_eq!(reply[l3..l3 + 4], [0x6f, 0xf0, 0, 0]);
         } else {
             assert_eq!(reply[l3 + 4..l3 + 8], request[l3 + 4..l3 + 8]);
         }
@@ -131,31 +137,67 @@ fn refuses_lengths_without_room_or_expression() {
 #[test]
 fn a_payload_damaged_on_the_way_through_is_found_out() {
     let mut frame = test_frame(0, false, &[9; 100]);
-    let layout = Layout::parse(&frame).unwrap();
-    let plan = ChecksumPlan::plan(&frame, &layout, UdpChecksum::Valid).unwrap();
-    reflect(&mut frame, layout, plan);
-    assert_eq!(verify_udp(&frame, &layout), UdpChecksum::Valid);
+    let (layout, plan) = judge(&frame);
+    // Damaged between the judgement and the reply.
     frame[42 + 44] ^= 4;
-    plan.seal(&mut frame, &layout);
+    let layout = reflect(&mut frame, layout, plan, ReplyFormat::default());
     assert_eq!(verify_udp(&frame, &layout), UdpChecksum::Wrong);
+    frame[42 + 44] ^= 4;
+    assert_eq!(verify_udp(&frame, &layout), UdpChecksum::Valid);
+}
+
+/// Layout and plan of a frame that deserves an answer.
+fn judge(frame: &[u8]) -> (Layout, ChecksumPlan) {
+    let packet = Packet::parse(frame).unwrap();
+    let (verdict, plan) = packet.judge_udp();
+    assert_ne!(verdict, UdpChecksum::Wrong);
+    (packet.layout(), plan)
 }
 
 /// What the reflector does to a frame; answers the reply's layout.
-fn reflect(frame: &mut [u8], mut layout: Layout, plan: ChecksumPlan) -> Layout {
+fn reflect(
+    frame: &mut [u8],
+    mut layout: Layout,
+    plan: ChecksumPlan,
+    format: ReplyFormat,
+) -> Layout {
     let request_len = usize::from(layout.payload_len);
     let fields = ReplyFields {
         sequence: 77,
         receive_timestamp: [0xa7; 8],
         sender_ttl: 64,
     };
+    let (t3, estimate) = ([0xb3; 8], ErrorEstimate::from_bits(0x8a64));
     let payload = &mut frame[usize::from(layout.payload)..];
-    write_reply(payload, request_len, &fields).unwrap();
-    write_transmit(payload, [0xb3; 8], ErrorEstimate::from_bits(0x8a64)).unwrap();
-    turn_around(frame, &layout, 0xb8);
-    let len = u16::try_from(reply_len(request_len)).unwrap();
+    let written = write_reply_as(payload, request_len, &fields, format).unwrap();
+    write_transmit(payload, t3, estimate).unwrap();
+    turn_around(frame, &layout, 0xb8, FlowLabel::Zero);
+    let len = u16::try_from(format.reply_len(request_len)).unwrap();
     set_payload_len(frame, &mut layout, len).unwrap();
-    plan.seal(frame, &layout);
+    let plan = if format.padding == PaddingPolicy::SameOffset {
+        plan
+    } else {
+        plan.with_new_tail()
+    };
+    plan.plus(written)
+        .plus(transmit_sum(t3, estimate))
+        .plus_payload_len(len)
+        .seal(frame, &layout);
     layout
+}
+
+fn reply_format() -> impl Strategy<Value = ReplyFormat> {
+    let header = prop_oneof![
+        Just(ReplyHeader::Light),
+        any::<u8>().prop_map(|tos| ReplyHeader::LightDscp { tos }),
+        any::<u16>().prop_map(|ssid| ReplyHeader::Stamp { ssid }),
+    ];
+    let padding = prop_oneof![
+        Just(PaddingPolicy::SameOffset),
+        Just(PaddingPolicy::Shift),
+        Just(PaddingPolicy::Zero),
+    ];
+    (header, padding).prop_map(|(header, padding)| ReplyFormat { header, padding })
 }
 
 proptest! {
@@ -172,11 +214,10 @@ proptest! {
         if !fits {
             prop_assert!(!verify_ipv4_header(&frame, &layout));
             prop_assert_eq!(verified, UdpChecksum::Wrong);
-            prop_assert!(ChecksumPlan::plan(&frame, &layout, UdpChecksum::Valid).is_none());
         }
 
         let mut turned = frame.clone();
-        turn_around(&mut turned, &layout, tos);
+        turn_around(&mut turned, &layout, tos, FlowLabel::Zero);
         ChecksumPlan::Full.seal(&mut turned, &layout);
         prop_assert_eq!(turned.len(), frame.len());
         if fits {
@@ -199,9 +240,9 @@ proptest! {
         let layout = Layout::parse(&frame).unwrap();
         let before = frame.clone();
         let was = Packet::new(&before, &layout).unwrap();
-        turn_around(&mut frame, &layout, tos);
+        turn_around(&mut frame, &layout, tos, FlowLabel::Keep);
         prop_assert!(verify_ipv4_header(&frame, &layout));
-        turn_around(&mut frame, &layout, was.tos());
+        turn_around(&mut frame, &layout, was.tos(), FlowLabel::Keep);
         prop_assert!(verify_ipv4_header(&frame, &layout));
         let is = Packet::new(&frame, &layout).unwrap();
         prop_assert_eq!(is.ttl(), 255);
@@ -217,24 +258,25 @@ proptest! {
         }
         // From TTL 255 on, nothing differs.
         let once = frame.clone();
-        turn_around(&mut frame, &layout, tos);
-        turn_around(&mut frame, &layout, is_tos(&once, &layout));
+        turn_around(&mut frame, &layout, tos, FlowLabel::Keep);
+        turn_around(&mut frame, &layout, is_tos(&once, &layout), FlowLabel::Keep);
         prop_assert_eq!(frame, once);
     }
 
     #[test]
-    fn an_incremental_checksum_equals_a_full_one(request in good_frame()) {
-        let layout = Layout::parse(&request).unwrap();
+    fn a_checksum_out_of_kept_sums_equals_a_full_one(
+        request in good_frame(), format in reply_format(),
+    ) {
+        let (layout, plan) = judge(&request);
         prop_assume!(layout.payload_len >= 14);
         prop_assert_eq!(verify_udp(&request, &layout), UdpChecksum::Valid);
-        let plan = ChecksumPlan::plan(&request, &layout, UdpChecksum::Valid).unwrap();
-        prop_assert!(matches!(plan, ChecksumPlan::Incremental { .. }), "{plan:?}");
+        prop_assert!(matches!(plan, ChecksumPlan::Kept(_)), "{plan:?}");
 
         let mut frame = request;
-        frame.resize(frame.len() + 41, 0xee);
+        frame.resize(frame.len() + 44, 0xee);
         let mut full = frame.clone();
-        let reply = reflect(&mut frame, layout, plan);
-        prop_assert_eq!(reflect(&mut full, layout, ChecksumPlan::Full), reply);
+        let reply = reflect(&mut frame, layout, plan, format);
+        prop_assert_eq!(reflect(&mut full, layout, ChecksumPlan::Full, format), reply);
         prop_assert_eq!(verify_udp(&frame, &reply), UdpChecksum::Valid);
         prop_assert!(verify_ipv4_header(&frame, &reply));
         prop_assert_eq!(Layout::parse(&frame), Ok(reply));
@@ -242,46 +284,29 @@ proptest! {
     }
 
     #[test]
-    fn any_change_of_length_is_sealed_right(
-        mut frame in good_frame(), len in 0..300_u16, fill: u8,
+    fn offloaded_and_absent_checksums_are_answered_in_kind(
+        request in good_frame(), format in reply_format(),
     ) {
-        let mut layout = Layout::parse(&frame).unwrap();
-        let plan = ChecksumPlan::plan(&frame, &layout, UdpChecksum::Valid).unwrap();
-        let end = usize::from(layout.payload) + usize::from(layout.payload_len);
-        frame.resize(end, 0);
-        frame.resize(end + 300, fill);
-        // Within what a plan watches.
-        frame[usize::from(layout.payload)] ^= fill;
-        prop_assume!(layout.payload_len > 0);
-        set_payload_len(&mut frame, &mut layout, len).unwrap();
-        plan.seal(&mut frame, &layout);
-        prop_assert_eq!(verify_udp(&frame, &layout), UdpChecksum::Valid);
-    }
-
-    #[test]
-    fn offloaded_and_absent_checksums_are_answered_in_kind(request in good_frame()) {
         let layout = Layout::parse(&request).unwrap();
         prop_assume!(layout.payload_len >= 14);
         let at = usize::from(layout.l4) + 6;
         let mut frame = request;
-        frame.resize(frame.len() + 41, 0xee);
+        frame.resize(frame.len() + 44, 0xee);
 
         let mut partial = frame.clone();
         partial[at..at + 2].copy_from_slice(&partial_checksum(&frame, &layout));
-        let verified = verify_udp(&partial, &layout);
-        let plan = ChecksumPlan::plan(&partial, &layout, verified).unwrap();
-        let reply = reflect(&mut partial, layout, plan);
+        let (_, plan) = judge(&partial);
+        let reply = reflect(&mut partial, layout, plan, format);
         prop_assert_eq!(verify_udp(&partial, &reply), UdpChecksum::Valid);
 
         frame[at..at + 2].fill(0);
-        let verified = verify_udp(&frame, &layout);
-        let plan = ChecksumPlan::plan(&frame, &layout, verified);
         match layout.ip {
             IpVersion::V4 => {
-                let reply = reflect(&mut frame, layout, plan.unwrap());
+                let (_, plan) = judge(&frame);
+                let reply = reflect(&mut frame, layout, plan, format);
                 prop_assert_eq!(verify_udp(&frame, &reply), UdpChecksum::Absent);
             }
-            IpVersion::V6 => prop_assert!(plan.is_none()),
+            IpVersion::V6 => prop_assert_eq!(verify_udp(&frame, &layout), UdpChecksum::Wrong),
         }
     }
 }

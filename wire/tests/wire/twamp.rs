@@ -4,9 +4,9 @@ use serde_json::Value;
 use wire::error_estimate::ErrorEstimate;
 use wire::time::TimestampFormat;
 use wire::twamp::{
-    LAX_REPLY_LEN, PaddingPolicy, REPLY_LEN, REQUEST_LEN, Reply, ReplyFields, ReplyFormat, Request,
-    RequestFields, STAMP_LEN, TooShort, reply_len, write_reply, write_reply_as,
-    write_request_timestamp, write_ssid, write_transmit,
+    LAX_REPLY_LEN, PaddingPolicy, REPLY_LEN, REQUEST_LEN, Reply, ReplyFields, ReplyFormat,
+    ReplyHeader, Request, RequestFields, STAMP_LEN, TooShort, reply_len, write_reply,
+    write_reply_as, write_request_timestamp, write_ssid, write_transmit,
 };
 
 use crate::vectors::{Vector, vectors};
@@ -71,12 +71,13 @@ fn reflects_every_pair() {
             pair.int("reflector_len"),
             "{name}"
         );
-        let s_dscp_ecn = name.contains("RFC 7750").then_some(0xba);
+        let header = if name.contains("RFC 7750") {
+            ReplyHeader::LightDscp { tos: 0xba }
+        } else {
+            ReplyHeader::Light
+        };
         for &padding in policies(name) {
-            let format = ReplyFormat {
-                padding,
-                s_dscp_ecn,
-            };
+            let format = ReplyFormat { header, padding };
             let transmit = (pair.array("T3"), ErrorEstimate::from_bits(0x8a64));
             let reply = reflect(&request, &fields(pair, "received_ttl"), transmit, format);
             assert_eq!(reply, expected, "{name}, {padding:?}");
@@ -208,11 +209,8 @@ fn rejects_what_is_too_short_and_reflects_a_zero_multiplier() {
             };
             let before = payload.clone();
             assert_eq!(Request::parse(&request).unwrap_err(), error, "{name}");
-            assert_eq!(
-                write_reply(&mut payload, request.len(), &fields),
-                Err(error),
-                "{name}"
-            );
+            let written = write_reply(&mut payload, request.len(), &fields);
+            assert_eq!(written.unwrap_err(), error, "{name}");
             assert_eq!(payload, before, "{name}");
             dropped += 1;
         } else {
@@ -253,8 +251,8 @@ fn reproduces_the_replies_perfsonar_sent() {
         assert_eq!(fields.sender_ttl, 255);
         let transmit = (theirs.timestamp(), theirs.error_estimate());
         let format = ReplyFormat {
+            header: ReplyHeader::Light,
             padding: PaddingPolicy::Shift,
-            s_dscp_ecn: None,
         };
         assert_eq!(reflect(&request, &fields, transmit, format), captured);
 
@@ -263,6 +261,36 @@ fn reproduces_the_replies_perfsonar_sent() {
         assert_eq!(light[..REPLY_LEN], captured[..REPLY_LEN]);
         assert_eq!(light[REPLY_LEN..], request[REPLY_LEN..]);
     }
+}
+
+/// As a STAMP reflector: the base of every unauthenticated packet, with its SSID and its count.
+#[test]
+fn answers_stamp_senders_as_a_stamp_reflector() {
+    let mut base = 0;
+    let stamp = vectors!("stamp.json");
+    for pair in stamp.cases("pairs") {
+        if pair["authenticated"] == true {
+            continue;
+        }
+        let name = pair.text("name");
+        let (request, expected) = (pair.octets("sender"), pair.octets("reflector"));
+        let format = ReplyFormat {
+            header: ReplyHeader::Stamp {
+                ssid: Request::parse(&request).unwrap().ssid(),
+            },
+            padding: PaddingPolicy::SameOffset,
+        };
+        let transmit = (pair.array("T3"), ErrorEstimate::from_bits(0x8001));
+        let reply = reflect(&request, &fields(pair, "ttl"), transmit, format);
+        assert_eq!(reply[..STAMP_LEN], expected[..STAMP_LEN], "{name}");
+        // Without knowledge of TLVs, what is beyond is copied (RFC 8762 section 4.3).
+        assert_eq!(reply[STAMP_LEN..], request[STAMP_LEN..], "{name}");
+        if name.starts_with("base") {
+            assert_eq!(reply, expected, "{name}");
+            base += 1;
+        }
+    }
+    assert_eq!(base, 2);
 }
 
 /// A STAMP sender takes what a TWAMP Light reflector answers: the base packet with SSID 0.
