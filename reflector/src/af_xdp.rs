@@ -107,6 +107,11 @@ impl AfXdp {
         self.served.iter().any(Served::is_running)
     }
 
+    /// An interface is away, or could not be served again when it came back.
+    pub fn is_waiting(&self) -> bool {
+        self.served.iter().any(|served| !served.is_live())
+    }
+
     /// The interfaces that are there and have no carrier.
     pub fn without_carrier(&self) -> impl Iterator<Item = &str> {
         let waiting = self.served.iter().filter(|served| !served.is_running());

@@ -1,11 +1,13 @@
-//! TWAMP-Light and STAMP Session-Reflector on XDP and AF_XDP.
+//! TWAMP-Light and STAMP Session-Reflector on XDP, AF_XDP and UDP sockets.
 //!
-//! - [`reflect`] decides, without clock or socket; [`datagram`] does so for a request in its frame.
-//! - [`worker`] turns one queue's packets around; [`queue`] gives it a socket and a thread.
-//! - [`listener`] says which packets are answered and how, [`rulebook`] which of this host's they are.
+//! - [`reflect`] decides, without clock or socket, by a [`rule`] and the state of a [`session`];
+//!   [`datagram`] does so for a request in its frame.
+//! - [`listener`] says which packets are answered and how, [`rulebook`] which of this host's they are;
+//!   [`publisher`] tells it to workers and XDP programs.
+//! - [`worker`] turns one queue's packets around; [`queue`] gives it a socket and a thread; [`served`] is
+//!   an interface with all its queues and [`program`], [`af_xdp`] all interfaces.
 //! - [`socket`] answers on UDP sockets: what XDP leaves to the kernel, or everything.
-//! - [`service`] sets up, watches over addresses, clock and link, and takes down; [`program`] gets
-//!   the XDP program onto the interface.
+//! - [`service`] sets up, watches over addresses, clock and links, and takes down.
 
 pub mod af_xdp;
 pub mod args;
@@ -28,7 +30,6 @@ pub mod service;
 pub mod session;
 pub mod shared;
 pub mod socket;
-pub mod standin;
 pub mod stop;
 pub mod summary;
 pub mod vlan_offload;

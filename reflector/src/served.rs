@@ -111,6 +111,11 @@ impl Served {
         self.live.as_ref().map(|live| &live.stop)
     }
 
+    /// It is there and served.
+    pub const fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
     /// It is served, and its link has a carrier.
     pub const fn is_running(&self) -> bool {
         self.live.is_some() && self.interface.running

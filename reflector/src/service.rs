@@ -136,8 +136,9 @@ impl Service {
                 self.shared.sessions.advance(self.shared.started.elapsed());
                 next_tick = Instant::now() + TICK;
             }
-            // The carrier's return is told like any change; looking anyway costs nothing.
-            if wake.change || wake.worker || (tick && !self.ready) {
+            // What is waited for is told like any change; looking anyway costs little.
+            let waiting = !self.ready || self.af_xdp.as_ref().is_some_and(AfXdp::is_waiting);
+            if wake.change || wake.worker || (tick && waiting) {
                 self.refresh()?;
             }
         }
