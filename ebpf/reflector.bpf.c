@@ -193,7 +193,7 @@ static __always_inline int within_source_limit(const struct rule *rule, const st
 
 	bucket = bpf_map_lookup_elem(&source_buckets, &key);
 	if (!bucket) {
-		__u64 first = now + rule->source.cost;
+		__u64 first = end_of(now, rule->source.cost);
 
 		if (!bpf_map_update_elem(&source_buckets, &key, &first, BPF_NOEXIST))
 			return 1;

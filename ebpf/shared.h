@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What the XDP programs and user space agree on. The one definition: user space mirrors it in
- * src/abi.rs, which asserts every size and offset at compile time.
+ * src/abi/, which asserts every size and offset at compile time.
  *
  * All integers are in host byte order unless typed __be16.
  */

@@ -168,15 +168,6 @@ impl SharedMaps {
         self.client_lists.set_inner(slot.into(), &list)
     }
 
-    /// Takes the client list out of a slot: nobody may ask by it.
-    ///
-    /// # Errors
-    ///
-    /// The slot is beyond [`Sizes::client_lists`].
-    pub fn clear_client_list(&self, slot: u16) -> Result<(), MapError> {
-        self.client_lists.clear_inner(slot.into())
-    }
-
     /// What became of a listener's packets so far.
     ///
     /// # Errors
