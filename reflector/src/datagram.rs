@@ -365,21 +365,10 @@ impl From<FlowLabelPolicy> for FlowLabel {
     }
 }
 
-/// A reply to such a source has one receiver, and it is not this host. The rest are addresses that
-/// no kernel takes a packet from (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5).
+/// A reply to such a source has one receiver, and it is not this host.
 #[inline]
 fn is_answerable(source: IpAddr) -> bool {
-    match source {
-        IpAddr::V4(v4) => {
-            let [first, ..] = v4.octets();
-            let reserved = first == 0 || first >= 240;
-            !(reserved || v4.is_loopback() || v4.is_multicast())
-        }
-        IpAddr::V6(v6) => {
-            let mapped = v6.to_ipv4_mapped().is_some();
-            !(mapped || v6.is_unspecified() || v6.is_loopback() || v6.is_multicast())
-        }
-    }
+    crate::address::is_one_host(source)
 }
 
 /// A reply to such a station is not flooded to a whole segment, nor to ourselves.

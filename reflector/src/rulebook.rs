@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
+use crate::address::is_one_host;
 use crate::listener::Listener;
 use crate::rule::{ListenerId, Rule};
 use host::HostView;
@@ -301,19 +302,4 @@ impl Rulebook {
 enum Match {
     Session,
     Listener,
-}
-
-/// Whether a reply to this source has one receiver, which is another host (RFC 1122 section 3.2.1.3,
-/// RFC 4291 section 2.5).
-fn is_one_host(source: IpAddr) -> bool {
-    match source {
-        IpAddr::V4(v4) => {
-            let [first, ..] = v4.octets();
-            !(first == 0 || first >= 240 || v4.is_loopback() || v4.is_multicast())
-        }
-        IpAddr::V6(v6) => {
-            let mapped = v6.to_ipv4_mapped().is_some();
-            !(mapped || v6.is_unspecified() || v6.is_loopback() || v6.is_multicast())
-        }
-    }
 }
