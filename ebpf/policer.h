@@ -35,12 +35,12 @@ static __always_inline __u64 debt(__u64 end, __u64 now)
 	return !end || ahead > DEBT_MAX ? 0 : ahead;
 }
 
-/* Where a bucket ends that is charged. */
+/* Where a bucket ends that is charged: a tick before 0, which is the end of one that never was. */
 static __always_inline __u64 end_of(__u64 now, __u64 ahead)
 {
 	__u64 end = now + ahead;
 
-	return end ? end : 1; /* 0 is the end of one that never was */
+	return end ? end : ~0ull;
 }
 
 /*

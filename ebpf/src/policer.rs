@@ -185,6 +185,14 @@ impl Bucket {
         if end == 0 || debt > DEBT_MAX { 0 } else { debt }
     }
 
+    /// Where a bucket ends that is charged: a tick before 0, which is the end of one that never was.
+    const fn end(now: Now, ahead: u64) -> u64 {
+        match now.0.wrapping_add(ahead) {
+            0 => u64::MAX,
+            end => end,
+        }
+    }
+
     fn conforms(&self, now: Now, burst: u64) -> bool {
         Self::debt(self.0.load(Ordering::Relaxed), now) <= burst
     }
@@ -201,8 +209,7 @@ impl Bucket {
             if debt > burst {
                 return false;
             }
-            // 0 is the end of one that was never charged.
-            let moved = now.0.wrapping_add(debt).wrapping_add(cost).max(1);
+            let moved = Self::end(now, debt + cost);
             match self
                 .0
                 .compare_exchange_weak(end, moved, Ordering::Relaxed, Ordering::Relaxed)
