@@ -79,7 +79,7 @@ impl Verdict {
             Self::PassedTooLong => "multi-buffer or longer than a UMEM chunk",
             Self::PassedNoSocket => "no AF_XDP socket on its queue",
             Self::PassedNoSession => "UDP, but no reply to a session",
-            Self::PassedClient | Self::DroppedClient => "not on the client list",
+            Self::PassedClient | Self::DroppedClient => "not on the client list, or no peer",
             Self::DroppedOwnSource => "our own address as source",
             Self::DroppedListenerPort => "a listener's port as source",
             Self::DroppedSourceRate => "over the limit of its source",

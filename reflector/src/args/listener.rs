@@ -64,7 +64,8 @@ pub struct ListenerArgs {
     #[arg(long, value_name = "FILE", help_heading = "Who is answered")]
     pub clients: Option<PathBuf>,
 
-    /// Packets of those who are not answered [default: drop]
+    /// Packets of those who are not answered: dropped before the kernel sees them, or passed to it, for
+    /// its firewall and captures [default: drop]
     #[arg(
         long,
         value_enum,
@@ -140,8 +141,8 @@ pub struct ListenerArgs {
           value_parser = values::burst)]
     pub burst: Option<Duration>,
 
-    /// Do not answer packets from the port of a listener that serves everybody: another reflector
-    /// may have sent them [default: on]
+    /// Do not answer packets from the port of a listener that is not for peers alone, whether or not
+    /// it has a client list: another reflector may have sent them [default: on]
     #[arg(
         long,
         value_enum,
