@@ -147,7 +147,7 @@ pub struct ListenerArgs {
           value_parser = values::burst)]
     pub burst: Option<Duration>,
 
-    /// Leave packets unanswered whose source port is that of a listener that answers everybody: another
+    /// Leave packets unanswered whose source port is that of a listener without peers: another
     /// reflector may have sent them [default: on]
     #[arg(
         long,
