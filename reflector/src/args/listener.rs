@@ -45,8 +45,8 @@ pub struct ListenerArgs {
           value_parser = value_parser!(u16).range(1..))]
     pub port: Option<u16>,
 
-    /// Answer this source alone, ADDRESS:PORT or [ADDRESS]:PORT, and before any other listener there
-    /// does: a provisioned session; may be repeated
+    /// Answer this source alone, ADDRESS:PORT (an IPv6 address in brackets), and before any other
+    /// listener there does: a provisioned session; may be repeated
     #[arg(long = "peer", value_name = "SOURCE", help_heading = "Who is answered",
           value_parser = values::peer)]
     pub peers: Vec<SocketAddr>,
