@@ -97,7 +97,10 @@ impl AfXdp {
         };
         for served in &mut self.served {
             served.refresh(host, means)?;
-            host.also_call(served.interface().index, served.asked());
+            // Not while it is away: another interface may have its index.
+            if served.is_live() {
+                host.also_call(served.interface().index, served.asked());
+            }
         }
         Ok(())
     }

@@ -33,6 +33,8 @@ struct Kernel {
     maps: SharedMaps,
     /// By number of the listener.
     rules: Vec<Rule>,
+    /// The generation that they go by.
+    told: u16,
 }
 
 impl Publisher {
@@ -77,7 +79,13 @@ impl Publisher {
             };
             rules.push(kernel_rule(listener, list));
         }
-        Ok(&self.kernel.insert(Kernel { maps, rules }).maps)
+        let told = self.rulebook.load().generation();
+        Ok(&self.kernel.insert(Kernel { maps, rules, told }).maps)
+    }
+
+    /// Does without XDP programs: their maps go with them.
+    pub fn close_kernel(&mut self) {
+        self.kernel = None;
     }
 
     /// The maps, where there are some.
@@ -90,20 +98,28 @@ impl Publisher {
     /// # Errors
     ///
     /// The kernel has no room for the tables. The XDP programs go by the rules before then, and the
-    /// workers match each packet anew.
-    pub fn publish(&self, host: &HostView) -> Result<(), Error> {
-        let now = self.rulebook.load();
+    /// workers match each packet anew; the next call tries again.
+    pub fn publish(&mut self, host: &HostView) -> Result<(), MapError> {
+        let now = self.rulebook.load_full();
         let next = Rulebook::build(now.generation().wrapping_add(1), &self.listeners, host);
-        if next.is_alike(&now) {
-            return Ok(());
+        let changed = !next.is_alike(&now);
+        let in_force = if changed { Arc::new(next) } else { now.clone() };
+        if changed {
+            self.rulebook.store(Arc::clone(&in_force));
         }
-        let next = Arc::new(next);
-        self.rulebook.store(Arc::clone(&next));
-        if let Some(kernel) = &self.kernel {
-            kernel.maps.publish(&kernel.generation(&next))?;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.tell(&in_force)?;
         }
-        log_changes(&now, &next);
+        if changed {
+            log_changes(&now, &in_force);
+        }
         Ok(())
+    }
+
+    /// Whether the XDP programs go by other rules than the workers, because they could not be told.
+    pub fn is_behind(&self) -> bool {
+        let kernel = self.kernel.as_ref();
+        kernel.is_some_and(|kernel| kernel.told != self.rulebook.load().generation())
     }
 
     /// Sends every packet to the operating system again. Workers may answer what they have.
@@ -154,6 +170,15 @@ impl ClientLists {
 }
 
 impl Kernel {
+    /// Lets the XDP programs go by these rules, unless they do already.
+    fn tell(&mut self, rulebook: &Rulebook) -> Result<(), MapError> {
+        if self.told != rulebook.generation() {
+            self.maps.publish(&self.generation(rulebook))?;
+            self.told = rulebook.generation();
+        }
+        Ok(())
+    }
+
     fn generation(&self, rulebook: &Rulebook) -> Generation {
         let rule = |Answerer { listener, domain }| {
             let rule = *self.rules.get(listener as usize)?;

@@ -137,7 +137,8 @@ impl Service {
                 next_tick = Instant::now() + TICK;
             }
             // What is waited for is told like any change; looking anyway costs little.
-            let waiting = !self.ready || self.af_xdp.as_ref().is_some_and(AfXdp::is_waiting);
+            let away = self.af_xdp.as_ref().is_some_and(AfXdp::is_waiting);
+            let waiting = !self.ready || away || self.publisher.is_behind();
             if wake.change || wake.worker || (tick && waiting) {
                 self.refresh()?;
             }
@@ -182,11 +183,20 @@ impl Service {
         if let Some(af_xdp) = &mut self.af_xdp {
             af_xdp.refresh(&self.args, &self.publisher, &mut host)?;
         }
+        let was_behind = self.publisher.is_behind();
+        if let Err(error) = self.publisher.publish(&host) {
+            if !self.ready {
+                return Err(error.into());
+            }
+            if !was_behind {
+                warn!("the XDP programs go on by the rules before ({error}): trying again");
+            }
+        }
+        // After the rules: a socket that gets a packet knows whose it is.
         let plan = Plan::new(self.publisher.listeners(), &host);
         for error in self.sockets.apply(&plan) {
             warn!("{error}");
         }
-        self.publisher.publish(&host)?;
         if !self.ready && self.af_xdp.as_ref().is_none_or(AfXdp::is_running) {
             self.ready = true;
             self.announce();
@@ -268,6 +278,7 @@ fn start_af_xdp(
         Ok(af_xdp) => Ok(Some(af_xdp)),
         Err(error) if args.datapath == Datapath::Auto && error.is_of_af_xdp() => {
             warn!("answering over UDP sockets, because AF_XDP does not work: {error}");
+            publisher.close_kernel();
             Ok(None)
         }
         Err(error) => Err(error),
