@@ -1,6 +1,6 @@
 //! Addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{NlasIterator, Parseable};
 use netlink_packet_route::AddressFamily;
@@ -18,6 +18,22 @@ pub struct Address {
     /// Duplicate address detection (RFC 4862 section 5.4) is through with it, or not needed, or
     /// optimistic (RFC 4429), and found no other owner.
     pub usable: bool,
+}
+
+impl Address {
+    /// The broadcast address of its network, where that has one: IPv4 networks of more than two
+    /// addresses (RFC 3021).
+    pub fn broadcast(&self) -> Option<IpAddr> {
+        const LONGEST_PREFIX: u8 = 30;
+        let IpAddr::V4(own) = self.ip else {
+            return None;
+        };
+        if self.prefix_len > LONGEST_PREFIX {
+            return None;
+        }
+        let host = u32::MAX >> self.prefix_len;
+        Some(Ipv4Addr::from_bits(own.to_bits() | host).into())
+    }
 }
 
 /// Octets of `struct ifaddrmsg` (`include/uapi/linux/if_addr.h`).
@@ -79,6 +95,26 @@ mod tests {
     const IFA_LOCAL: u16 = 2;
     const IFA_FLAGS: u16 = 8;
     const V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+    #[test]
+    fn networks_of_more_than_two_addresses_have_a_broadcast_address() {
+        let broadcast = |ip: &str, prefix_len| {
+            let address = Address {
+                ifindex: 1,
+                ip: ip.parse().unwrap(),
+                prefix_len,
+                usable: true,
+            };
+            address.broadcast().map(|address| address.to_string())
+        };
+        let some = |ip: &str| Some(ip.to_owned());
+        assert_eq!(broadcast("192.0.2.1", 24), some("192.0.2.255"));
+        assert_eq!(broadcast("192.0.2.129", 30), some("192.0.2.131"));
+        assert_eq!(broadcast("10.0.0.1", 0), some("255.255.255.255"));
+        for (ip, prefix_len) in [("192.0.2.0", 31), ("192.0.2.1", 32), ("2001:db8::1", 24)] {
+            assert_eq!(broadcast(ip, prefix_len), None);
+        }
+    }
 
     #[test]
     fn addresses_not_found_to_be_ours_are_not_usable() {

@@ -115,22 +115,30 @@ impl HostView {
     /// addresses, IPv6 link-local ones of other interfaces, and those that duplicate address
     /// detection has not found to be ours. None if there is no such device.
     pub fn local_addresses(&self, device: u32) -> BTreeSet<IpAddr> {
-        let Some(device) = self.way_up(device).last() else {
-            return BTreeSet::new();
-        };
-        let vrf = self.vrf_of(device.index).map(|vrf| vrf.index);
-        let reachable = |address: &&Address| {
-            address.usable
-                && !address.ip.is_loopback()
-                && (address.ifindex == device.index || !is_link_local(address.ip))
-                && self.by_index(address.ifindex).is_some()
+        let local = self.addresses_in_reach_of(device);
+        local.map(|address| address.ip).collect()
+    }
+
+    /// The broadcast addresses of the IPv4 networks that these addresses are in: no host's own
+    /// (RFC 1122 section 3.2.1.3).
+    pub fn broadcast_addresses(&self, device: u32) -> BTreeSet<IpAddr> {
+        let local = self.addresses_in_reach_of(device);
+        local.filter_map(Address::broadcast).collect()
+    }
+
+    fn addresses_in_reach_of(&self, device: u32) -> impl Iterator<Item = &Address> {
+        let device = self.way_up(device).last();
+        let vrf = device
+            .and_then(|device| self.vrf_of(device.index))
+            .map(|vrf| vrf.index);
+        self.addresses.iter().filter(move |address| {
+            device.is_some_and(|device| {
+                address.usable
+                    && !address.ip.is_loopback()
+                    && (address.ifindex == device.index || !is_link_local(address.ip))
+            }) && self.by_index(address.ifindex).is_some()
                 && self.vrf_of(address.ifindex).map(|vrf| vrf.index) == vrf
-        };
-        self.addresses
-            .iter()
-            .filter(reachable)
-            .map(|address| address.ip)
-            .collect()
+        })
     }
 
     /// The interface, and the bonds and bridges that it belongs to, in the order in which a frame

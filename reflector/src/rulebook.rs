@@ -68,7 +68,8 @@ pub enum Refusal {
     /// No single other host can have sent it (unspecified, loopback, multicast, broadcast, reserved),
     /// or its port is 0.
     Source,
-    /// Its source address is local where it came in: a reply would come back to this host.
+    /// Its source address is local where it came in: a reply would come back to this host, or, from
+    /// the broadcast address of a network that it is in, from everybody there.
     OwnSource,
     /// Its source port is an open listener's there: the other side might be a reflector like us.
     ListenerPort,
@@ -243,7 +244,8 @@ impl Rulebook {
             .map(|(session, &listener)| (session, listener))
     }
 
-    /// The addresses that are this host's, per scope that has a listener.
+    /// The addresses that are this host's and no other's, with the broadcast addresses of its IPv4
+    /// networks, per scope that has a listener.
     pub fn own_addresses(&self) -> impl ExactSizeIterator<Item = (Scope, IpAddr)> {
         self.own.iter().copied()
     }

@@ -77,9 +77,12 @@ impl<'a> Expansion<'a> {
             return;
         };
         let shared = self.views.shared(domain, device);
+        let broadcast = self.views.broadcast(domain, device);
         let local = shared.iter().chain(self.views.link_local(device)).copied();
         if self.known.insert((scope, domain)) {
-            self.book.own.extend(local.clone().map(|own| (scope, own)));
+            // No other host's either: the kernel takes no packet from them.
+            let own = local.clone().chain(broadcast.iter().copied());
+            self.book.own.extend(own.map(|own| (scope, own)));
         }
         if listener.peers.is_empty() {
             self.book.open_ports.insert((scope, listener.port));
@@ -120,6 +123,7 @@ struct Domain(Option<u32>);
 struct Views<'a> {
     host: &'a HostView,
     shared: HashMap<Domain, Rc<[IpAddr]>>,
+    broadcast: HashMap<Domain, Rc<[IpAddr]>>,
     link_local: HashMap<u32, Vec<IpAddr>>,
 }
 
@@ -136,6 +140,7 @@ impl<'a> Views<'a> {
         Self {
             host,
             shared: HashMap::new(),
+            broadcast: HashMap::new(),
             link_local,
         }
     }
@@ -160,6 +165,16 @@ impl<'a> Views<'a> {
             let local = host.local_addresses(domain.0.unwrap_or(device));
             let shared = local.into_iter().filter(|address| !is_link_local(*address));
             shared.collect()
+        });
+        Rc::clone(found)
+    }
+
+    /// The broadcast addresses of the networks that those are in.
+    fn broadcast(&mut self, domain: Domain, device: u32) -> Rc<[IpAddr]> {
+        let host = self.host;
+        let found = self.broadcast.entry(domain).or_insert_with(|| {
+            let broadcast = host.broadcast_addresses(domain.0.unwrap_or(device));
+            broadcast.into_iter().collect()
         });
         Rc::clone(found)
     }

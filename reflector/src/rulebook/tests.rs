@@ -297,7 +297,13 @@ fn sources_that_are_nobody_or_ourselves_are_refused() {
             "{source}"
         );
     }
-    for source in ["192.0.2.1:5", "192.0.2.100:5", "198.51.100.1:5"] {
+    for source in [
+        "192.0.2.1:5",
+        "192.0.2.100:5",
+        "198.51.100.1:5",
+        "192.0.2.255:5",
+        "198.51.100.255:5",
+    ] {
         assert_eq!(
             refused(&book, ETH1, source, to),
             Some(Refusal::OwnSource),
