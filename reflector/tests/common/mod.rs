@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod arena;
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -92,6 +94,26 @@ impl Summary {
                 .map_or(0, |count| count.trim().parse().unwrap())
         };
         [count("received"), count("reflected")]
+    }
+
+    /// Packets answered, over AF_XDP and by sockets.
+    pub fn answered(&self) -> u64 {
+        let over_af_xdp = self.0.contains("total").then(|| self.row("total")[1]);
+        over_af_xdp.unwrap_or(0) + self.sockets()[1]
+    }
+
+    /// What XDP counted for the listener at `place`, such as `veth-r, any address, port 862`; 0 if it
+    /// does not mention it.
+    pub fn of_listener(&self, place: &str, meaning: &str) -> u64 {
+        let mut lines = self.0.lines().map(str::trim_start);
+        let items = lines
+            .find_map(|line| line.strip_prefix(place)?.strip_prefix(": "))
+            .unwrap_or_else(|| panic!("no listener at {place} in:\n{}", self.0));
+        let counts = items.split(", ").filter_map(|item| item.split_once(' '));
+        counts
+            .filter(|(_, words)| *words == meaning)
+            .map(|(count, _)| count.parse::<u64>().unwrap())
+            .sum()
     }
 
     /// The count in front of `meaning`; 0 if the summary does not mention it.

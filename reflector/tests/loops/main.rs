@@ -10,7 +10,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-mod duel;
 mod ours;
 mod sources;
 mod stamp_suite;

@@ -2,8 +2,8 @@
 
 use testbed::{DEFAULT_TIMEOUT, Need, skip_unless, wait_until};
 
+use crate::common::arena::{Arena, ENDS, FAMILIES, FAR, Family, NEAR, request, request_without_t1};
 use crate::common::{Reflector, Summary};
-use crate::duel::{Arena, ENDS, FAMILIES, FAR, Family, NEAR, request, request_without_t1};
 
 const EQUAL: [u16; 2] = [862, 862];
 const DIFFERENT: [u16; 2] = [862, 8620];
@@ -89,10 +89,8 @@ struct Tally {
 
 impl Tally {
     fn of(summary: Summary, good: u64) -> Self {
-        let by_af_xdp = summary.0.contains("total").then(|| summary.row("total")[1]);
-        let answered = by_af_xdp.unwrap_or(0) + summary.sockets()[1] - good;
         Self {
-            answered,
+            answered: summary.answered() - good,
             from_a_listeners_port: summary.count("a listener's port as source")
                 + summary.count("source port is a listener's"),
             like_a_reply: summary.count("looks like a reply"),

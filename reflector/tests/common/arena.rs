@@ -1,4 +1,4 @@
-//! Two Session-Reflectors that face each other.
+//! A veth pair with a raw packet socket at each end: packets forged and observed at both.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
@@ -13,8 +13,9 @@ pub const FAR: usize = 1;
 pub const ENDS: [usize; 2] = [NEAR, FAR];
 
 /// A source that is no end of the pair: no kernel has anything to say about replies to it.
-const OUTSIDER_V4: Ipv4Addr = Ipv4Addr::new(10, 86, 2, 99);
-const OUTSIDER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x862, 0, 0, 0, 0, 0, 0x99);
+pub const OUTSIDER_V4: Ipv4Addr = Ipv4Addr::new(10, 86, 2, 99);
+/// The same over IPv6.
+pub const OUTSIDER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x862, 0, 0, 0, 0, 0, 0x99);
 const OUTSIDERS_PORT: u16 = 40_000;
 
 /// Turns that a loop would have taken when [`Arena::settle`] returns; six are enough for any to be
@@ -40,9 +41,13 @@ pub struct Arena {
 impl Arena {
     /// One queue, so that packets in one direction stay in order.
     pub fn new() -> Self {
+        Self::with(VethConfig::default())
+    }
+
+    pub fn with(config: VethConfig) -> Self {
         let veth = Veth::with(&VethConfig {
             permanent_neighbours: true,
-            ..VethConfig::default()
+            ..config
         })
         .unwrap();
         for (end, other) in [
