@@ -25,6 +25,11 @@ const FIRST: u16 = 862;
 const SECOND: u16 = 863;
 const OPEN: u16 = 8000;
 const SOURCE_PORT: u16 = 4000;
+const CLOSING_PORT: u16 = 4001;
+/// Packets from there.
+const CLOSING: u64 = 4;
+/// Sources on both lists.
+const ALLOWED: [&str; 2] = ["10.9.8.9", "2001:db8:9:8::9"];
 
 /// What answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,8 +160,13 @@ fn arena() -> Arena {
 }
 
 fn frame(veth: &Veth, source: &str, port: u16, path: Path) -> UdpFrame {
+    let source = SocketAddr::new(source.parse().unwrap(), SOURCE_PORT);
+    frame_from(veth, source, port, path)
+}
+
+fn frame_from(veth: &Veth, source: SocketAddr, port: u16, path: Path) -> UdpFrame {
     let end = &veth.reflector;
-    let frame = match SocketAddr::new(source.parse().unwrap(), SOURCE_PORT) {
+    let frame = match source {
         SocketAddr::V4(source) => UdpFrame::v4(source, end.socket_v4(port)),
         SocketAddr::V6(source) => UdpFrame::v6(source, end.socket_v6(port)),
     };
@@ -164,6 +174,27 @@ fn frame(veth: &Veth, source: &str, port: u16, path: Path) -> UdpFrame {
     match path {
         Path::Slow => frame.ipv4_options(&[1, 1, 1, 0]).hop_by_hop(),
         Path::AfXdp | Path::Socket => frame,
+    }
+}
+
+/// Waits until the sockets of a listener have judged all that they were sent.
+fn close(arena: &Arena, port: u16, path: Path) {
+    let path = if path == Path::Socket {
+        Path::Socket
+    } else {
+        Path::Slow
+    };
+    for source in ALLOWED {
+        let source = SocketAddr::new(source.parse().unwrap(), CLOSING_PORT);
+        arena.send(NEAR, &frame_from(&arena.veth, source, port, path));
+        let is_answer = |frame: &[u8]| {
+            Datagram::parse(frame).is_ok_and(|it| it.destination.port() == CLOSING_PORT)
+        };
+        let answer = arena.raw[1 - NEAR].recv_matching(is_answer, DEFAULT_TIMEOUT);
+        assert!(
+            answer.unwrap().is_some(),
+            "a client on the list is answered"
+        );
     }
 }
 
@@ -202,6 +233,7 @@ fn ask_from_everywhere(path: Path, refused: &str) -> Summary {
         assert_eq!(answered, expected, "{path:?}, port {port}");
         let more = raw.recv_matching(from_the_port, SILENCE).unwrap();
         assert_eq!(more, None, "{path:?}, port {port}: one answer too many");
+        close(&arena, port, path);
     }
     for family in FAMILIES {
         arena.pass_through(NEAR, family, OPEN);
@@ -210,7 +242,7 @@ fn ask_from_everywhere(path: Path, refused: &str) -> Summary {
     let allowed = [0, 1].map(|at| count(at, true));
     assert_eq!(
         summary.answered(),
-        allowed[0] + allowed[1] + 2,
+        allowed[0] + allowed[1] + 2 + CLOSING,
         "{}",
         summary.0
     );
@@ -250,7 +282,7 @@ fn a_hundred_thousand_prefixes_are_obeyed_by_each_listener_in_xdp() {
         "{}",
         summary.0
     );
-    assert_eq!(summary.sockets(), [0, 0]);
+    assert_eq!(summary.sockets(), [CLOSING; 2]);
 }
 
 #[test]
@@ -266,7 +298,7 @@ fn who_is_refused_may_be_passed_to_the_kernel_and_is_not_answered_there_either()
         summary.0
     );
     // The listeners' sockets have the ports, and judge by the same lists.
-    assert_eq!(summary.sockets(), [refused, 0]);
+    assert_eq!(summary.sockets(), [refused + CLOSING, CLOSING]);
     assert_eq!(summary.count("client not allowed"), refused);
 }
 
@@ -276,7 +308,7 @@ fn the_slow_path_obeys_the_same_lists() {
     let summary = ask_from_everywhere(Path::Slow, "drop");
     let refused = count(0, false) + count(1, false);
     assert_eq!(summary.count("client not allowed"), refused);
-    assert_eq!(summary.sockets()[0], 2 * CASES.len() as u64);
+    assert_eq!(summary.sockets()[0], 2 * CASES.len() as u64 + CLOSING);
 }
 
 #[test]

@@ -87,9 +87,20 @@ impl Arena {
         self.raw[1 - to].send(&frame.build()).unwrap();
     }
 
-    /// Has a good packet answered by `to`. All that came before it has been looked at then, and what
-    /// was answered of that has arrived at the other end.
+    /// Has a good packet answered by `to`. All that came before it on the same way (AF_XDP, or one
+    /// socket) has been looked at then, and what was answered of that has arrived at the other end.
     pub fn pass_through(&self, to: usize, family: Family, port: u16) {
+        self.pass_through_as(to, family, port, |frame| frame);
+    }
+
+    /// The same with a packet that `dress` changes, so that it takes another way.
+    pub fn pass_through_as(
+        &self,
+        to: usize,
+        family: Family,
+        port: u16,
+        dress: impl Fn(UdpFrame) -> UdpFrame,
+    ) {
         let (from, end) = (self.end(1 - to), self.end(to));
         let frame = match family {
             Family::V4 => UdpFrame::v4(
@@ -101,7 +112,8 @@ impl Arena {
                 end.socket_v6(port),
             ),
         };
-        self.send(to, &frame.macs(from.mac, end.mac).payload(&[0; 44]));
+        let frame = frame.macs(from.mac, end.mac).payload(&[0; 44]);
+        self.send(to, &dress(frame));
         let is_its_answer = |frame: &[u8]| {
             Datagram::parse(frame).is_ok_and(|it| it.destination.port() == OUTSIDERS_PORT)
         };

@@ -172,7 +172,7 @@ fn one_forged_packet_is_answered_once_on_the_wire() {
             // Of good packets, requests and answers; and kernels report their multicast groups.
             let known = 1 + 2 * 2 * duel.good;
             let more = duel.frames_received() - before - known;
-            let reports = 8;
+            let reports = 16;
             assert!((answers..=answers + reports).contains(&more), "{more} more");
             let [near, far] = duel.stop();
             assert_eq!(near.answered + far.answered, answers);
