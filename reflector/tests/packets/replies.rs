@@ -73,6 +73,8 @@ fn the_flow_label_is_copied_or_none() {
             assert_eq!(answer.flow_label, expected, "{label:#x} to port {port}");
             assert_eq!(answer.tos, if port == 900 { 0xfc } else { 0 });
             assert!(answer.udp_checksum_valid, "no part of the checksum");
+            // Sockets are not told the label, and so send none.
+            assert_eq!(rig.ask(&frame.hop_by_hop()).datagram.flow_label, 0);
         }
     }
 }
