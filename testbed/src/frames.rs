@@ -343,7 +343,6 @@ impl UdpFrame {
             hop_limit: self.ttl,
             source: source.octets(),
             destination: destination.octets(),
-            ..Ipv6Header::default()
         };
         let mut octets = header.to_bytes().to_vec();
         octets.extend(extensions);

@@ -97,7 +97,7 @@ pub(crate) const SENDER: &str = "veth-s";
 struct Names {
     reflector: &'static str,
     sender: &'static str,
-    /// `N` in 10.86.N.0/24 and fd00:86N::/64.
+    /// `N` in 10.86.N.0/24 and `fd00:86N::/64`.
     network: u8,
 }
 
@@ -130,7 +130,7 @@ impl Veth {
         Self::lay(FIRST, reflector, sender, [10, 20], config)
     }
 
-    /// A second pair between the same namespaces: `veth-r2` with 10.86.3.1/24 and fd00:863::1/64,
+    /// A second pair between the same namespaces: `veth-r2` with 10.86.3.1/24 and `fd00:863::1/64`,
     /// `veth-s2` with the addresses that end in 2. There is no third.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Rig {
         ask(&self.peer, request)
     }
 
-    /// See [`only_the_last_is_answered`].
+    /// As the function of this name.
     pub fn only_the_last_is_answered(&self, forbidden: &[Vec<u8>], good: &UdpFrame) {
         only_the_last_is_answered(&self.peer, forbidden, good);
     }
@@ -121,22 +121,30 @@ pub fn ask(peer: &RawPeer, request: &UdpFrame) -> Answer {
 }
 
 /// Sends frames that must not be answered and then a request that must be. Every datagram that comes
-/// back, until a while after, must be that one answer. Packets of a queue are served in order, so the
-/// others have been looked at then; what the slow path did with them, the summary tells.
+/// back, until a while after, must be that one answer.
 pub fn only_the_last_is_answered(peer: &RawPeer, forbidden: &[Vec<u8>], good: &UdpFrame) {
-    let stale = peer.recv_matching(is_datagram, std::time::Duration::ZERO);
-    assert_eq!(stale.unwrap(), None, "left over");
+    the_last_is_answered_first(peer, forbidden, good);
+    nothing_more_comes(peer);
+}
+
+/// Sends frames that must not be answered and then a request that must be: the first datagram to come
+/// back. Packets of a queue are served in order, and so are those of a socket.
+pub fn the_last_is_answered_first(peer: &RawPeer, forbidden: &[Vec<u8>], good: &UdpFrame) {
     for frame in forbidden {
         peer.send(frame).unwrap();
     }
     let good = good.build();
-    let port = Datagram::parse(&good).unwrap().source.port();
+    let sent_from = Datagram::parse(&good).unwrap().source;
     peer.send(&good).unwrap();
     let first = peer.recv_matching(is_datagram, DEFAULT_TIMEOUT).unwrap();
     let first = Datagram::parse(&first.expect("the good request's answer")).unwrap();
-    assert_eq!(first.destination.port(), port, "{first:?}");
-    let second = peer.recv_matching(is_datagram, SILENCE).unwrap();
-    assert_eq!(second, None, "one answer is all");
+    assert_eq!(first.destination, sent_from, "{first:?}");
+}
+
+/// No datagram comes for a while.
+pub fn nothing_more_comes(peer: &RawPeer) {
+    let more = peer.recv_matching(is_datagram, SILENCE).unwrap();
+    assert_eq!(more, None, "one answer is all");
 }
 
 fn is_datagram(frame: &[u8]) -> bool {

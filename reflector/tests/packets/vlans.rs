@@ -33,7 +33,8 @@ const UNTAGGED: u8 = 0x20;
 const TAG: u8 = 0x40;
 const QINQ: u8 = 0x60;
 
-/// Priority (PCP) in the upper three bits, then drop eligibility (DEI), then the VLAN ID.
+/// Of Tag Control Information the upper three bits are the priority (PCP), then comes drop eligibility
+/// (DEI), then the VLAN ID: 100 is 0x064.
 const TAGS: [(&[(u16, u16)], u8); 17] = [
     (&[], UNTAGGED),
     // A priority tag: no VLAN.
@@ -41,19 +42,19 @@ const TAGS: [(&[(u16, u16)], u8); 17] = [
     (&[(C, 0xe000)], UNTAGGED),
     (&[(S, 0xd000)], UNTAGGED),
     (&[(C, 100)], TAG),
-    (&[(C, 0xa000 | 100)], TAG),
-    (&[(C, 0x1000 | 100)], TAG),
-    (&[(C, 0xf000 | 100)], TAG),
-    (&[(S, 0x7000 | 100)], TAG),
+    (&[(C, 0xa064)], TAG),
+    (&[(C, 0x1064)], TAG),
+    (&[(C, 0xf064)], TAG),
+    (&[(S, 0x7064)], TAG),
     // Behind it a priority tag.
-    (&[(S, 0x4000 | 100), (C, 0x6000)], TAG),
+    (&[(S, 0x4064), (C, 0x6000)], TAG),
     (&[(S, 100), (C, 7)], QINQ),
-    (&[(S, 0xb000 | 100), (C, 0x7000 | 7)], QINQ),
-    (&[(S, 0xe000 | 100), (C, 7)], QINQ),
-    (&[(S, 100), (C, 0xf000 | 7)], QINQ),
-    (&[(C, 0x2000 | 100), (C, 0x5000 | 7)], QINQ),
-    (&[(S, 0x3000 | 100), (S, 0x9000 | 7)], QINQ),
-    (&[(C, 0x3000 | 100), (S, 0x9000 | 7)], QINQ),
+    (&[(S, 0xb064), (C, 0x7007)], QINQ),
+    (&[(S, 0xe064), (C, 7)], QINQ),
+    (&[(S, 100), (C, 0xf007)], QINQ),
+    (&[(C, 0x2064), (C, 0x5007)], QINQ),
+    (&[(S, 0x3064), (S, 0x9007)], QINQ),
+    (&[(C, 0x3064), (S, 0x9007)], QINQ),
 ];
 
 #[test]
@@ -108,9 +109,9 @@ fn other_tags_are_not_ours() {
             &[],
             &[(C, 0xe000)],
             &[(C, 101)],
-            &[(C, 0x1000 | 99)],
-            // Bits of the priority are none of the VLAN ID.
-            &[(C, 0x8000 | 228)],
+            &[(C, 0x1063)],
+            // 100 but for one bit, with priority.
+            &[(C, 0x80e4)],
             &[(C, 4095)],
             // One tag is not two, nor two one.
             &[(C, 200)],
