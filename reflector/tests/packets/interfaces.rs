@@ -1,6 +1,8 @@
 //! One process on two interfaces.
 
-use testbed::{Need, RawPeer, UdpFrame, Veth, VethConfig, skip_unless};
+use std::net::{Ipv6Addr, SocketAddr};
+
+use testbed::{End, Need, RawPeer, UdpFrame, Veth, VethConfig, skip_unless};
 
 use crate::common::{Summary, has_xdp};
 use crate::rig::{BOTH, Ip, Rig, ask, built, light, only_the_last_is_answered};
@@ -126,4 +128,46 @@ fn the_slow_path_knows_the_interface_too() {
     assert_eq!(summary.sockets(), [10, 10], "{}", summary.0);
     assert_eq!(about(&summary, "veth-r").row("total"), [0, 0, 0]);
     assert_eq!(about(&summary, "veth-r2").row("total"), [0, 0, 0]);
+}
+
+/// The interface's link-local address, made of its MAC address (RFC 4291 appendix A).
+fn link_local(end: &End, port: u16) -> SocketAddr {
+    let mut octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
+    octets[8..11].copy_from_slice(&end.mac[..3]);
+    octets[13..].copy_from_slice(&end.mac[3..]);
+    octets[8] ^= 2;
+    SocketAddr::new(Ipv6Addr::from(octets).into(), port)
+}
+
+#[test]
+fn a_link_local_address_is_answered_on_its_own_link_alone() {
+    skip_unless!(Need::Xdp);
+    let rig = Rig::new();
+    let config = VethConfig {
+        permanent_neighbours: true,
+        ..VethConfig::default()
+    };
+    let second = rig.veth.second(&config).unwrap();
+    let reflector = rig.start(&["interface=veth-r,interface=veth-r2"]);
+    let second_peer = RawPeer::open(&second.sender).unwrap();
+    let pairs = [(&rig.veth, &rig.peer), (&second, &second_peer)];
+    for (at, (veth, peer)) in pairs.into_iter().enumerate() {
+        let (other, _) = pairs[1 - at];
+        let request = |to: &End, port| {
+            let frame = rig.frame(link_local(&veth.sender, port), link_local(to, 862));
+            let frame = frame.macs(veth.sender.mac, veth.reflector.mac);
+            frame.payload(&light(44))
+        };
+        for slow in [false, true] {
+            let by = |frame: UdpFrame| if slow { frame.hop_by_hop() } else { frame };
+            let foreign = built(&[by(request(&other.reflector, 5000))]);
+            only_the_last_is_answered(peer, &foreign, &by(request(&veth.reflector, 5001)));
+        }
+    }
+    let summary = reflector.stop();
+    for interface in ["veth-r", "veth-r2"] {
+        let own = about(&summary, interface);
+        assert_eq!(own.row("total"), [1, 1, 0], "{}", summary.0);
+    }
+    assert_eq!(summary.sockets(), [2, 2], "{}", summary.0);
 }

@@ -72,16 +72,26 @@ fn three_vrfs_on_three_vlans_are_answered_each_by_its_own_listener() {
     assert_eq!(foreign.len(), 66);
     rig.only_the_last_is_answered(&built(&foreign), &request(Ip::V4, 200, 2, 901));
 
+    // The port of another VLAN's listener is a client's like any here; that of its own is not.
+    for ip in BOTH {
+        let from = |port| {
+            let frame = rig.request_to(loopback(ip, 1, 900), port);
+            frame.vlan(CUSTOMER_TAG, 100).payload(&light(44))
+        };
+        rig.only_the_last_is_answered(&built(&[from(900)]), &from(901));
+    }
+
     let summary = reflector.stop();
-    assert_eq!(summary.row("total"), [7, 7, 0]);
+    assert_eq!(summary.row("total"), [9, 9, 0]);
+    assert_eq!(summary.count("a listener's port as source"), 2);
     assert_eq!(summary.sockets(), [0, 0]);
     assert_eq!(summary.count("UDP for no listener"), 66);
     for (place, admitted) in [
-        ("veth-r, VLAN 100, 192.0.2.1 and 1 more, port 900", 2),
+        ("veth-r, VLAN 100, 192.0.2.1 and 1 more, port 900", 4),
         ("veth-r, VLAN 200, 192.0.2.2 and 1 more, port 901", 3),
         ("veth-r, VLAN 300, 192.0.2.3 and 1 more, port 902", 2),
     ] {
-        let line = format!("{place}: {admitted} admitted\n");
+        let line = format!("{place}: {admitted} admitted");
         assert!(summary.0.contains(&line), "{}", summary.0);
     }
 }
@@ -133,10 +143,13 @@ fn provisioned_sessions_come_before_the_listener_and_alone_refuse_all_others() {
     skip_unless!(Need::Xdp);
     let rig = Rig::new();
     let peers = "peer=10.86.2.2:5000,peer=[fd00:862::2]:5000";
+    // From the port of an open listener, as another reflector's packets would be.
+    let reflectors = "peer=10.86.2.2:900,peer=[fd00:862::2]:900";
     let reflector = rig.start(&[
         &format!("port=900,{peers},dscp=cs1"),
         "port=900,dscp=cs2",
         &format!("port=901,{peers},dscp=cs3"),
+        &format!("port=900,{reflectors},dscp=cs4"),
     ]);
     // What XDP understands, and what the kernel gets and the slow path answers.
     let options = |frame: UdpFrame| frame.ipv4_options(&[1; 4]).hop_by_hop();
@@ -144,8 +157,12 @@ fn provisioned_sessions_come_before_the_listener_and_alone_refuse_all_others() {
         let request = |source, port| rig.request(ip, source, port).payload(&light(44));
         for slow in [false, true] {
             let by = |frame| if slow { options(frame) } else { frame };
-            for (source, port, tos) in [(5000, 900, CS[1]), (5001, 900, CS[2]), (5000, 901, CS[3])]
-            {
+            for (source, port, tos) in [
+                (5000, 900, CS[1]),
+                (5001, 900, CS[2]),
+                (5000, 901, CS[3]),
+                (900, 900, CS[4]),
+            ] {
                 let answer = rig.ask(&by(request(source, port))).datagram;
                 assert_eq!(
                     answer.tos, tos,
@@ -168,10 +185,10 @@ fn provisioned_sessions_come_before_the_listener_and_alone_refuse_all_others() {
         }
     }
     let summary = reflector.stop();
-    assert_eq!(summary.row("total"), [8, 8, 0]);
+    assert_eq!(summary.row("total"), [10, 10, 0]);
     // All strangers reach the kernel; there the slow path has the port, and no port unreachable goes out.
     assert_eq!(summary.count("UDP for no listener"), 4);
-    assert_eq!(summary.sockets(), [16, 8]);
+    assert_eq!(summary.sockets(), [18, 10]);
     let refused = counted(&summary, "dropped after a UDP socket", "no listener there");
     assert_eq!(refused, 8, "{}", summary.0);
 }

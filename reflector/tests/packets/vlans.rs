@@ -3,7 +3,7 @@
 use testbed::frames::{CUSTOMER_TAG, SERVICE_TAG};
 use testbed::{Need, UdpFrame, skip_unless};
 
-use crate::rig::{BOTH, Rig, built, light};
+use crate::rig::{BOTH, Ip, Rig, built, light};
 
 const C: u16 = 0x8100;
 const S: u16 = 0x88a8;
@@ -67,8 +67,14 @@ fn every_tag_comes_back_bit_for_bit() {
         let mut answered = 0;
         for ip in BOTH {
             for (tags, tos) in TAGS {
-                // Shorter than its reply; shorter than the least frame; ordinary; a STAMP packet and more.
-                for len in [14, 15, 41, 44, 300] {
+                // Shorter than the reply, or than the least frame; a STAMP packet and more.
+                // And what fills the MTU, to which a raw socket lets one customer tag be added.
+                let headers = if ip == Ip::V4 { 28 } else { 48 };
+                let full = match tags {
+                    [] | [(C, _)] => 1500 - headers,
+                    _ => 1500 - 4 * tags.len() - headers,
+                };
+                for len in [14, 15, 41, 44, 300, full] {
                     let sent = light(len);
                     let frame = rig.request(ip, 5000 + answered, 862).payload(&sent);
                     let answer = rig.ask(&tagged(frame, tags).ttl(61).pad_to(60));
@@ -145,4 +151,20 @@ fn other_tags_are_not_ours() {
         assert_eq!(unmatched, 4 * 12, "{}", summary.0);
         assert_eq!(summary.count("more than two VLAN tags"), 4 * 3);
     }
+}
+
+#[test]
+fn the_slow_path_answers_priority_tagged_packets_but_without_their_tag() {
+    skip_unless!(Need::Xdp);
+    let rig = Rig::new();
+    let reflector = rig.start(&["dscp=cs1"]);
+    for ip in BOTH {
+        let request = rig.request(ip, 5000, 862).payload(&light(44));
+        let request = tagged(request, &[(C, 0xe000)]);
+        let answer = rig.ask(&request.ipv4_options(&[1; 4]).hop_by_hop());
+        assert_eq!(answer.datagram.tos, UNTAGGED);
+        // The kernel takes the tag off, and its sockets are not told.
+        assert_eq!(answer.datagram.vlan_ids, [0_u16; 0]);
+    }
+    assert_eq!(reflector.stop().sockets(), [2, 2]);
 }
