@@ -5,27 +5,36 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use testbed::relay::TestPacket;
-use testbed::{DEFAULT_TIMEOUT, Direction, Fate, Need, Relay, RelayConfig, skip_unless};
+use testbed::{DEFAULT_TIMEOUT, Direction, Fate, Need, Process, Relay, RelayConfig, skip_unless};
 
 use crate::common::Reflector;
 use crate::rig::{BOTH, Ip, PORT};
 
-const STATELESS: u16 = 900;
-
-/// Loses every eleventh request and every seventh reply.
-fn lossy(packet: &TestPacket) -> Fate {
-    let lost = match packet.direction {
-        Direction::Forward => packet.sequence % 11 == 3,
-        Direction::Backward => packet.sequence % 7 == 5,
-    };
-    if lost { Fate::lose() } else { Fate::pass() }
-}
+/// Also stateful; nothing is lost on the way there.
+const ONE_WAY: u16 = 900;
+const STATELESS: u16 = 901;
 
 /// The last one, 297, is not lost: a packet's fate is told by what comes after it.
 const COUNT: u32 = 298;
 
-/// What the sender reports of [`COUNT`] packets to this port.
-fn measure(relay: &Relay, ip: Ip, port: u16, options: &[&str]) -> Value {
+fn lost_there(sequence: u32) -> bool {
+    sequence % 11 == 3
+}
+
+fn lost_back(sequence: u32) -> bool {
+    sequence % 7 == 5
+}
+
+fn script(packet: &TestPacket) -> Fate {
+    let lost = match packet.direction {
+        Direction::Forward if packet.session.reflector.port() == ONE_WAY => false,
+        Direction::Forward => lost_there(packet.sequence),
+        Direction::Backward => lost_back(packet.sequence),
+    };
+    if lost { Fate::lose() } else { Fate::pass() }
+}
+
+fn start(relay: &Relay, ip: Ip, port: u16, options: &[&str]) -> Process {
     let end = &relay.veth.reflector;
     let target = match ip {
         Ip::V4 => SocketAddr::V4(end.socket_v4(port)),
@@ -33,20 +42,24 @@ fn measure(relay: &Relay, ip: Ip, port: u16, options: &[&str]) -> Value {
     };
     let mut command = Command::new(testbed::binary("sender").unwrap());
     command
-        .args([&target.to_string(), "--json", "-"])
+        .args([&target.to_string(), "--transport", "socket", "--json", "-"])
+        // Long enough for a machine that has other things to do.
         .args([
             "--count",
             &COUNT.to_string(),
             "--rate",
-            "2000",
+            "500",
             "--timeout",
-            "1s",
+            "5s",
         ])
         .args(options);
-    let mut sender = relay.veth.sender.namespace.spawn(&mut command).unwrap();
+    relay.veth.sender.namespace.spawn(&mut command).unwrap()
+}
+
+/// What the sender reports in the end.
+fn report(mut sender: Process) -> Value {
     let status = sender.wait_exit(DEFAULT_TIMEOUT).unwrap();
     assert!(status.success(), "{status}: {}", sender.stderr());
-    assert_eq!(relay.kernel_drops().unwrap(), 0, "lost by the kernel");
     serde_json::from_str(&sender.stdout()).unwrap()
 }
 
@@ -54,51 +67,55 @@ fn measure(relay: &Relay, ip: Ip, port: u16, options: &[&str]) -> Value {
 fn a_stateful_listener_lets_our_sender_tell_the_directions_of_loss() {
     skip_unless!(Need::Xdp);
     let config = RelayConfig {
-        ports: vec![PORT, STATELESS],
+        ports: vec![PORT, ONE_WAY, STATELESS],
         ..RelayConfig::default()
     };
-    let relay = Relay::with(&config, lossy).unwrap();
-    let listeners = ["--listener", "sequence=stateful", "--listener", "port=900"];
+    let relay = Relay::with(&config, script).unwrap();
+    let listeners = [
+        "sequence=stateful",
+        "port=900,sequence=stateful",
+        "port=901",
+    ];
+    let listeners = listeners.map(|spec| ["--listener", spec]).concat();
     let reflector = Reflector::start(&relay.veth.reflector, &listeners);
 
-    let there = |number: &u32| number % 11 == 3;
-    let back = |number: &u32| !there(number) && number % 7 == 5;
-    let forward = (0..COUNT).filter(there).count();
-    let backward = (0..COUNT).filter(back).count();
-    let told = json!({
-        "forward": forward,
-        "backward": backward,
-        "undecided": 0,
-        "reflector_restarts": 0,
-    });
-    for ip in BOTH {
-        let report = measure(&relay, ip, PORT, &[]);
-        assert_eq!(report["sent"], COUNT, "{report}");
-        assert_eq!(report["lost"], forward + backward, "{report}");
-        assert_eq!(report["loss_by_direction"], told, "{report}");
+    // All at once, as each waits for what is lost until its timeout.
+    let stateful = BOTH.map(|ip| start(&relay, ip, PORT, &[]));
+    // The numbers of both sides are alike then, and prove nothing.
+    let one_way = start(&relay, Ip::V6, ONE_WAY, &["--stateful"]);
+    let stateless = start(&relay, Ip::V4, STATELESS, &[]);
+
+    let forward = (0..COUNT).filter(|&number| lost_there(number)).count();
+    let backward = (0..COUNT).filter(|&number| lost_back(number)).count();
+    let both = (0..COUNT).filter(|&number| lost_there(number) && lost_back(number));
+    let backward_of_those_answered = backward - both.count();
+    let lost = forward + backward_of_those_answered;
+    let told = |forward, backward| {
+        json!({
+            "forward": forward,
+            "backward": backward,
+            "undecided": 0,
+            "reflector_restarts": 0,
+        })
+    };
+    for sender in stateful {
+        let report = report(sender);
+        assert_eq!(
+            (&report["sent"], &report["lost"]),
+            (&json!(COUNT), &json!(lost))
+        );
+        let expected = told(forward, backward_of_those_answered);
+        assert_eq!(report["loss_by_direction"], expected, "{report}");
     }
-
+    let report_of_one_way = report(one_way);
+    assert_eq!(report_of_one_way["lost"], backward);
+    assert_eq!(report_of_one_way["loss_by_direction"], told(0, backward));
     // A listener that copies the number knows nothing of its own.
-    let report = measure(&relay, Ip::V4, STATELESS, &[]);
-    assert_eq!(report["lost"], forward + backward, "{report}");
-    assert_eq!(report["loss_by_direction"], Value::Null, "{report}");
+    let report_of_stateless = report(stateless);
+    assert_eq!(report_of_stateless["lost"], lost);
+    assert_eq!(report_of_stateless["loss_by_direction"], Value::Null);
 
-    // Nothing but losses on the way back: the numbers are alike then, and prove nothing.
-    relay.set_script(|packet| match packet.direction {
-        Direction::Backward if packet.sequence % 7 == 5 => Fate::lose(),
-        _ => Fate::pass(),
-    });
-    let report = measure(&relay, Ip::V6, PORT, &["--stateful"]);
-    let lost = (0..COUNT).filter(|number| number % 7 == 5).count();
-    let told = json!({
-        "forward": 0,
-        "backward": lost,
-        "undecided": 0,
-        "reflector_restarts": 0,
-    });
-    assert_eq!(report["loss_by_direction"], told, "{report}");
-
-    let summary = reflector.stop();
+    assert_eq!(relay.kernel_drops().unwrap(), 0, "lost by the kernel");
     let answered = u64::try_from(4 * COUNT as usize - 3 * forward).unwrap();
-    assert_eq!(summary.row("total"), [answered, answered, 0]);
+    assert_eq!(reflector.stop().row("total"), [answered, answered, 0]);
 }
