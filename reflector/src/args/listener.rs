@@ -98,7 +98,7 @@ pub struct ListenerArgs {
     #[arg(long, value_enum, value_name = "ECN", help_heading = "Replies")]
     pub ecn: Option<EcnArg>,
 
-    /// IPv6 Flow Label; 0 where a UDP socket answers [default: copy]
+    /// IPv6 Flow Label [default: copy]
     #[arg(long, value_enum, value_name = "LABEL", help_heading = "Replies")]
     pub flow_label: Option<FlowLabelArg>,
 
