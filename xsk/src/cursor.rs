@@ -65,6 +65,32 @@ impl Cursors {
         Some(slot)
     }
 
+    /// Steps the producer over up to `wanted` slots, which may now be written: the cursor of the first,
+    /// and how many.
+    #[inline]
+    pub(crate) fn produce_many(&mut self, wanted: usize) -> (u32, u32) {
+        let count = at_most(self.free(), wanted);
+        let first = self.producer;
+        self.producer = first.wrapping_add(count);
+        (first, count)
+    }
+
+    /// Steps the producer back over `count` slots of the last that [`Self::produce_many`] gave.
+    #[inline]
+    pub(crate) fn unproduce(&mut self, count: u32) {
+        self.producer = self.producer.wrapping_sub(count.min(self.filled()));
+    }
+
+    /// Steps the consumer over up to `wanted` slots, which may now be read: the cursor of the first, and
+    /// how many.
+    #[inline]
+    pub(crate) fn consume_many(&mut self, wanted: usize) -> (u32, u32) {
+        let count = at_most(self.filled(), wanted);
+        let first = self.consumer;
+        self.consumer = first.wrapping_add(count);
+        (first, count)
+    }
+
     /// Learns the peer's producer, which may only have moved forward into free slots.
     #[inline]
     pub(crate) fn observe_producer(&mut self, seen: u32) -> Result<(), Corrupt> {
@@ -96,6 +122,12 @@ impl Cursors {
     pub(crate) fn consumer(&self) -> u32 {
         self.consumer
     }
+}
+
+/// The lesser of both.
+#[inline]
+fn at_most(there: u32, wanted: usize) -> u32 {
+    u32::try_from(wanted).map_or(there, |wanted| wanted.min(there))
 }
 
 #[cfg(test)]
