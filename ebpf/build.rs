@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use libbpf_cargo::SkeletonBuilder;
 
 const PROGRAMS: [&str; 3] = ["reflector", "sender", "drop"];
-const HEADERS: [&str; 3] = ["parse.h", "shared.h", "steer.h"];
+const HEADERS: [&str; 4] = ["parse.h", "policer.h", "shared.h", "steer.h"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);
@@ -22,7 +22,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         SkeletonBuilder::new()
             .source(&source)
             .obj(out.join(format!("{program}.bpf.o")))
-            .clang_args(["-Wall", "-Wextra", "-Werror", "-I", &multiarch])
+            .clang_args([
+                "-Wall", "-Wextra", "-Werror",
+                // Atomic compare-and-swap, for policers: Linux 5.12.
+                "-mcpu=v3", "-I", &multiarch,
+            ])
             .build()
             .map_err(|error| {
                 format!(

@@ -23,25 +23,35 @@
 /* More fragments, or a fragment offset; "don't fragment" is not of interest. */
 #define IPV4_FRAGMENT_MASK 0x3fff
 
+/* Own ones, because those of the kernel's are packed: clang would read them octet by octet. */
+struct ethernet_header {
+	__be16 destination[3];
+	__be16 source[3];
+	__be16 protocol;
+};
+
 struct vlan_header {
 	__be16 tci;
 	__be16 next;
 };
 
-/* What parsing finds out. Offsets as in struct rx_meta. */
+/*
+ * What parsing finds out; offsets as in struct rx_meta. Lives in registers and on the stack as the
+ * compiler likes: keys are made of it where they are needed, each by whole words.
+ */
 struct packet {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u16 outer_vid; /* as in struct scope */
+	__u16 inner_vid;
+	__be16 mac[3]; /* destination */
 	__u16 l3;
 	__u16 l4;
 	__u16 payload;
 	__u16 payload_len;
 	__u8 vlan_tags;
-	__u8 mac[ETH_ALEN];   /* destination */
-	__u16 outer_vid;      /* VLAN IDs as in the map keys of shared.h, */
-	__u16 inner_vid;
-	__u8 source[16];      /* addresses too */
-	__u8 destination[16];
-	__be16 source_port;
-	__be16 destination_port;
 };
 
 /*
@@ -74,13 +84,13 @@ static __always_inline int is_vlan(__be16 protocol)
 /* Returns the ethertype behind the tags (network order), or a negative verdict. */
 static __always_inline int parse_ethernet(struct cursor *at, struct packet *packet)
 {
-	struct ethhdr *eth = take(at, sizeof(*eth));
+	struct ethernet_header *eth = take(at, sizeof(*eth));
 	__be16 protocol;
 
 	if (!eth)
 		return -PASSED_TRUNCATED;
-	__builtin_memcpy(packet->mac, eth->h_dest, ETH_ALEN);
-	protocol = eth->h_proto;
+	__builtin_memcpy(packet->mac, eth->destination, sizeof(packet->mac));
+	protocol = eth->protocol;
 
 #pragma unroll
 	for (int depth = 0; depth < VLAN_TAGS_MAX; depth++) {
@@ -105,12 +115,12 @@ static __always_inline int parse_ethernet(struct cursor *at, struct packet *pack
 	return protocol;
 }
 
-/* Writes a.b.c.d as ::ffff:a.b.c.d; `address` must come zeroed. */
-static __always_inline void map_ipv4(__u8 *address, __be32 ipv4)
+/* a.b.c.d as ::ffff:a.b.c.d. */
+static __always_inline struct address map_ipv4(__be32 ipv4)
 {
-	address[10] = 0xff;
-	address[11] = 0xff;
-	__builtin_memcpy(&address[12], &ipv4, sizeof(ipv4));
+	struct address mapped = { 0, bpf_cpu_to_be64(0xffffull << 32 | bpf_ntohl(ipv4)) };
+
+	return mapped;
 }
 
 /* Both IP parsers return the octets behind the IP header, or a negative verdict. */
@@ -133,8 +143,8 @@ static __always_inline int parse_ipv4(struct cursor *at, struct packet *packet)
 	if (ip->protocol != IPPROTO_UDP)
 		return -PASSED_NOT_UDP;
 
-	map_ipv4(packet->source, ip->saddr);
-	map_ipv4(packet->destination, ip->daddr);
+	packet->source = map_ipv4(ip->saddr);
+	packet->destination = map_ipv4(ip->daddr);
 	return total - sizeof(*ip);
 }
 
@@ -154,11 +164,9 @@ static __always_inline int is_extension_header(__u8 next_header)
 	}
 }
 
-static __always_inline int is_mapped_ipv4(const struct in6_addr *address)
+static __always_inline int is_mapped_ipv4(struct address address)
 {
-	const __be32 *words = address->s6_addr32;
-
-	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
+	return !address.high && bpf_be64_to_cpu(address.low) >> 32 == 0xffff;
 }
 
 static __always_inline int parse_ipv6(struct cursor *at, struct packet *packet)
@@ -174,12 +182,11 @@ static __always_inline int parse_ipv6(struct cursor *at, struct packet *packet)
 	if (ip->nexthdr != IPPROTO_UDP)
 		return -PASSED_NOT_UDP;
 
+	packet->source = *(struct address *)&ip->saddr;
+	packet->destination = *(struct address *)&ip->daddr;
 	/* Never on the wire (RFC 4291 2.5.5.2), and it would match an IPv4 listener. */
-	if (is_mapped_ipv4(&ip->daddr) || is_mapped_ipv4(&ip->saddr))
+	if (is_mapped_ipv4(packet->source) || is_mapped_ipv4(packet->destination))
 		return -PASSED_IP_MALFORMED;
-
-	__builtin_memcpy(packet->source, &ip->saddr, sizeof(ip->saddr));
-	__builtin_memcpy(packet->destination, &ip->daddr, sizeof(ip->daddr));
 	return bpf_ntohs(ip->payload_len);
 }
 

@@ -30,11 +30,9 @@ int sender(struct xdp_md *ctx)
 	if (verdict)
 		return pass(-verdict);
 
-	key.ifindex = ctx->ingress_ifindex;
-	key.outer_vid = packet.outer_vid;
-	key.inner_vid = packet.inner_vid;
-	__builtin_memcpy(key.local, packet.destination, sizeof(key.local));
-	__builtin_memcpy(key.remote, packet.source, sizeof(key.remote));
+	key.scope = scope_of(ctx, &packet);
+	key.local = packet.destination;
+	key.remote = packet.source;
 	key.remote_port = packet.source_port;
 	range = bpf_map_lookup_elem(&sessions, &key);
 	if (!range)
@@ -44,7 +42,10 @@ int sender(struct xdp_md *ctx)
 	if (offset >= range->ports)
 		return pass(PASSED_NO_SESSION);
 
-	return steer(ctx, &packet, frame_limit, range->first_session + offset);
+	verdict = can_steer(ctx, &packet, frame_limit);
+	if (verdict)
+		return pass(-verdict);
+	return steer(ctx, &packet, range->first_session + offset, 0);
 }
 
 /* Nothing called here asks for it, but metadata kfuncs load only into GPL-compatible programs. */

@@ -22,11 +22,11 @@ struct {
 } xsks SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct interface);
-} interfaces SEC(".maps");
+} attached_to SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -49,13 +49,20 @@ static __always_inline int pass(__u32 verdict)
 	return XDP_PASS;
 }
 
-static __always_inline int same_mac(const __u8 *a, const __u8 *b)
+static __always_inline int drop(__u32 verdict)
 {
-	__u8 differs = 0;
+	count(verdict);
+	return XDP_DROP;
+}
+
+static __always_inline int same_mac(const __be16 *packet, const __u8 *interface)
+{
+	const __be16 *words = (const __be16 *)interface;
+	__u16 differs = 0;
 
 #pragma unroll
-	for (int i = 0; i < ETH_ALEN; i++)
-		differs |= a[i] ^ b[i];
+	for (int i = 0; i < 3; i++)
+		differs |= packet[i] ^ words[i];
 	return !differs;
 }
 
@@ -67,13 +74,13 @@ static __always_inline int is_multi_buffer(struct xdp_md *ctx)
 
 /*
  * Reads a frame. Returns 0 and fills `packet` (which must come zeroed) and the interface's
- * `frame_limit` if this is UDP to the MAC address of an interface we were told of, else the verdict
- * as a negative number.
+ * `frame_limit` if this is UDP to the MAC address of the interface, else the verdict as a negative
+ * number.
  */
 static __always_inline int recognise(struct xdp_md *ctx, struct packet *packet, __u16 *frame_limit)
 {
-	__u32 ifindex = ctx->ingress_ifindex;
 	struct interface *interface;
+	__u32 only = 0;
 	int verdict = parse_frame((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet);
 
 	if (verdict == -PASSED_TRUNCATED && is_multi_buffer(ctx))
@@ -81,11 +88,20 @@ static __always_inline int recognise(struct xdp_md *ctx, struct packet *packet, 
 	if (verdict)
 		return verdict;
 
-	interface = bpf_map_lookup_elem(&interfaces, &ifindex);
-	if (!interface || !same_mac(packet->mac, interface->mac))
+	interface = bpf_map_lookup_elem(&attached_to, &only);
+	if (!interface || interface->ifindex != ctx->ingress_ifindex ||
+	    !same_mac(packet->mac, interface->mac))
 		return -PASSED_OTHER_MAC;
 	*frame_limit = interface->frame_limit;
 	return 0;
+}
+
+/* Where the packet came in. */
+static __always_inline struct scope scope_of(struct xdp_md *ctx, const struct packet *packet)
+{
+	struct scope scope = { ctx->ingress_ifindex, packet->outer_vid, packet->inner_vid };
+
+	return scope;
 }
 
 /*
@@ -96,7 +112,7 @@ static __always_inline int recognise(struct xdp_md *ctx, struct packet *packet, 
  * Packet pointers are void after the call and must be read again.
  */
 static __always_inline int write_meta(struct xdp_md *ctx, const struct packet *packet, __u32 rule,
-				      __u64 arrival_ns)
+				      __u16 generation, __u64 arrival_ns)
 {
 	int there = (int)(ctx->data - ctx->data_meta);
 	struct rx_meta *meta;
@@ -116,28 +132,55 @@ static __always_inline int write_meta(struct xdp_md *ctx, const struct packet *p
 	meta->payload_len = packet->payload_len;
 	meta->stamp_source = STAMP_KERNEL_TAI;
 	meta->vlan_tags = packet->vlan_tags;
+	meta->generation = generation;
 	meta->version = RX_META_VERSION;
 	return 0;
 }
 
-/* Stamps a packet that matched, and sends it to its AF_XDP socket if that can take it. */
-static __always_inline int steer(struct xdp_md *ctx, const struct packet *packet, __u16 frame_limit,
-				 __u32 rule)
+/*
+ * Whether a chunk of the UMEM holds the frame. AF_XDP would drop it if not; the kernel need not.
+ *
+ * Most frames end with their datagram, or with padding to the least that Ethernet sends. Where the
+ * first buffer does, nobody asks whether there are others: they could hold but what follows a
+ * datagram, and who sends kilobytes of that finds the frame counted as dropped by the kernel.
+ */
+static __always_inline int fits_chunk(struct xdp_md *ctx, const struct packet *packet,
+				      __u16 frame_limit)
+{
+	__u64 linear = ctx->data_end - ctx->data;
+
+	if (linear > frame_limit)
+		return 0;
+	if (linear == (__u64)packet->payload + packet->payload_len || linear <= ETH_ZLEN)
+		return 1;
+	return !is_multi_buffer(ctx);
+}
+
+/*
+ * Whether the AF_XDP socket of the packet's queue can take it. Returns 0, or the verdict as a negative
+ * number. Asked before a packet is judged by anything that the slow path judges by, too, and before
+ * it is given metadata, which a packet that is passed should not carry.
+ */
+static __always_inline int can_steer(struct xdp_md *ctx, const struct packet *packet,
+				     __u16 frame_limit)
 {
 	__u32 queue = ctx->rx_queue_index;
-	int bare;
 
-	/* AF_XDP would drop what does not fit in one chunk; the kernel need not. */
-	if (is_multi_buffer(ctx) || bpf_xdp_get_buff_len(ctx) > frame_limit)
-		return pass(PASSED_TOO_LONG);
-
-	/* Looked up first so that a packet that is passed carries no metadata of ours. */
+	if (!fits_chunk(ctx, packet, frame_limit))
+		return -PASSED_TOO_LONG;
 	if (!bpf_map_lookup_elem(&xsks, &queue))
-		return pass(PASSED_NO_SOCKET);
+		return -PASSED_NO_SOCKET;
+	return 0;
+}
 
-	bare = write_meta(ctx, packet, rule, bpf_ktime_get_tai_ns());
+/* Stamps a packet that matched, and sends it to its AF_XDP socket, which can take it. */
+static __always_inline int steer(struct xdp_md *ctx, const struct packet *packet, __u32 rule,
+				 __u16 generation)
+{
+	int bare = write_meta(ctx, packet, rule, generation, bpf_ktime_get_tai_ns());
+
 	count(bare ? REDIRECTED_BARE : REDIRECTED);
-	return bpf_redirect_map(&xsks, queue, XDP_PASS);
+	return bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
 }
 
 #endif /* XDP_TWAMP_STEER_H */

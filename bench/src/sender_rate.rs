@@ -17,11 +17,10 @@ use std::time::Duration;
 
 use clap::Args;
 use ebpf::Attachment;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use serde_json::Value;
 use testbed::{DEFAULT_TIMEOUT, Process, Signal, Veth, VethConfig};
 
+use crate::affinity::pin;
 use crate::discard::attach_drop;
 use crate::figures::Spread;
 use crate::flood::{self, flood};
@@ -357,19 +356,6 @@ fn spawn_on(
         Process::spawn(command).map_err(|error| error.to_string())
     })?;
     Ok(process)
-}
-
-/// Keeps this thread, and whatever it starts, on one processor.
-fn pin(cpu: usize) -> io::Result<()> {
-    let own = Pid::from_raw(0);
-    if !sched_getaffinity(own)?.is_set(cpu)? {
-        return Err(io::Error::other(format!(
-            "processor {cpu} is not there or not ours"
-        )));
-    }
-    let mut only = CpuSet::new();
-    only.set(cpu)?;
-    Ok(sched_setaffinity(own, &only)?)
 }
 
 /// Packets that arrived at the reflector's end so far.

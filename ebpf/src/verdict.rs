@@ -1,5 +1,7 @@
 //! What became of each packet, and the counters of it.
 
+use std::ops::AddAssign;
+
 /// Why an XDP program sent a packet where it sent it (`enum verdict`), in the header's order.
 ///
 /// The programs share the list: each has one way to say that nothing of its own matched.
@@ -22,15 +24,20 @@ pub enum Verdict {
     PassedUdpLength,
     PassedOtherMac,
     PassedNoListener,
-    PassedOwnSource,
     PassedTooLong,
     PassedNoSocket,
     PassedNoSession,
+    PassedClient,
+    DroppedOwnSource,
+    DroppedListenerPort,
+    DroppedClient,
+    DroppedSourceRate,
+    DroppedRate,
 }
 
 impl Verdict {
     /// Every verdict, in the order of the counter array.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Redirected,
         Self::RedirectedBare,
         Self::PassedNotIp,
@@ -43,10 +50,15 @@ impl Verdict {
         Self::PassedUdpLength,
         Self::PassedOtherMac,
         Self::PassedNoListener,
-        Self::PassedOwnSource,
         Self::PassedTooLong,
         Self::PassedNoSocket,
         Self::PassedNoSession,
+        Self::PassedClient,
+        Self::DroppedOwnSource,
+        Self::DroppedListenerPort,
+        Self::DroppedClient,
+        Self::DroppedSourceRate,
+        Self::DroppedRate,
     ];
 
     /// The verdict in a few words.
@@ -64,22 +76,47 @@ impl Verdict {
             Self::PassedUdpLength => "UDP length disagrees with IP length",
             Self::PassedOtherMac => "another destination MAC address",
             Self::PassedNoListener => "UDP for another VLAN, address or port",
-            Self::PassedOwnSource => "our own address as source",
             Self::PassedTooLong => "multi-buffer or longer than a UMEM chunk",
             Self::PassedNoSocket => "no AF_XDP socket on its queue",
             Self::PassedNoSession => "UDP, but no reply to a session",
+            Self::PassedClient | Self::DroppedClient => "not on the client list",
+            Self::DroppedOwnSource => "our own address as source",
+            Self::DroppedListenerPort => "a listener's port as source",
+            Self::DroppedSourceRate => "over the limit of its source",
+            Self::DroppedRate => "over the limits of its listener",
         }
     }
 
-    /// Whether such packets went to an AF_XDP socket (the others went to the kernel).
+    /// Whether such packets went to an AF_XDP socket. Those that did not and were not dropped went to
+    /// the kernel.
     pub const fn is_redirect(self) -> bool {
         matches!(self, Self::Redirected | Self::RedirectedBare)
+    }
+
+    /// Whether such packets were dropped: understood, and not to be answered.
+    pub const fn is_drop(self) -> bool {
+        matches!(
+            self,
+            Self::DroppedOwnSource
+                | Self::DroppedListenerPort
+                | Self::DroppedClient
+                | Self::DroppedSourceRate
+                | Self::DroppedRate
+        )
     }
 }
 
 /// Packets per [`Verdict`], summed over the CPUs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerdictCounts(pub(crate) [u64; Verdict::ALL.len()]);
+
+impl AddAssign for VerdictCounts {
+    fn add_assign(&mut self, more: Self) {
+        for (count, more) in self.0.iter_mut().zip(more.0) {
+            *count += more;
+        }
+    }
+}
 
 impl VerdictCounts {
     /// Packets with this verdict.

@@ -204,7 +204,7 @@ impl Arrival {
             stamp,
             matched: Some(Matched {
                 listener: meta.rule,
-                generation: 0,
+                generation: meta.generation,
                 payload: Payload {
                     offset: meta.payload,
                     len: meta.payload_len,

@@ -7,6 +7,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The listeners cannot work as they are configured.
+    #[error(transparent)]
+    Listeners(#[from] crate::listener::Invalid),
     /// No such interface.
     #[error("there is no interface {name} here: name one of {known}", known = joined(.known))]
     NoInterface {
@@ -21,9 +24,26 @@ pub enum Error {
     /// The interface is administratively down.
     #[error("interface {0} is down: bring it up with `ip link set dev {0} up`")]
     InterfaceDown(String),
-    /// The interface vanished while the reflector ran.
-    #[error("interface {0} disappeared: start again once it is back")]
-    InterfaceGone(String),
+    /// One interface by two of its names: it can have one program.
+    #[error("{one} and {other} are one interface: name it once")]
+    OneInterface {
+        /// A name of it.
+        one: String,
+        /// Another.
+        other: String,
+    },
+    /// The XDP program would not see the tags that tell VLANs apart.
+    #[error(
+        "{interface} takes VLAN tags off before XDP sees them, and its driver does not let go of \
+         it: try `ethtool -K {interface} {off}`, or use another interface",
+        off = .stripping.ethtool_off()
+    )]
+    VlanTagsHidden {
+        /// The interface.
+        interface: String,
+        /// Which tags.
+        stripping: xsk::VlanStripping,
+    },
     /// More queues asked for than there are.
     #[error(
         "--queues {asked} is more than the {available} queues of {name} that both receive and \
@@ -47,6 +67,9 @@ pub enum Error {
         /// The process's own set.
         allowed: Vec<usize>,
     },
+    /// The session table is too large for this machine.
+    #[error("there is no memory for --session-limit {0}: ask for fewer sessions")]
+    NoMemoryForSessions(u32),
     /// Loading the XDP program failed.
     #[error(transparent)]
     Load(#[from] ebpf::LoadError),
@@ -65,6 +88,9 @@ pub enum Error {
     /// An AF_XDP socket could not be opened, or a fact of the interface not be read.
     #[error(transparent)]
     Socket(#[from] xsk::Error),
+    /// The listeners' UDP sockets, or what serves them.
+    #[error(transparent)]
+    Listen(#[from] crate::socket::DatapathError),
     /// A worker stopped by itself.
     #[error("the worker of queue {queue} stopped: {reason}")]
     Worker {
@@ -90,10 +116,26 @@ impl Error {
         move |source| Self::System { operation, source }
     }
 
+    /// Whether it keeps AF_XDP from working, and sockets would do without.
+    pub const fn is_of_af_xdp(&self) -> bool {
+        matches!(
+            self,
+            Self::Load(_)
+                | Self::Attach { .. }
+                | Self::Map(_)
+                | Self::Socket(_)
+                | Self::NotEthernet(_)
+                | Self::VlanTagsHidden { .. }
+        )
+    }
+
     /// Exit status: 2 for what the command line asked wrongly, 1 for what failed at run time.
     pub const fn exit_status(&self) -> u8 {
         match self {
-            Self::TooManyQueues { .. } | Self::CpuNotAllowed { .. } => 2,
+            Self::Listeners(_)
+            | Self::OneInterface { .. }
+            | Self::TooManyQueues { .. }
+            | Self::CpuNotAllowed { .. } => 2,
             _ => 1,
         }
     }

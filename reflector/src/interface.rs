@@ -7,9 +7,6 @@ use xsk::Nic;
 
 use crate::error::Error;
 
-/// Destination, source, `EtherType`, and the two VLAN tags a frame may carry.
-const LINK_HEADER_MAX: u32 = 14 + 2 * 4;
-
 /// An interface as it was when it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
@@ -24,6 +21,8 @@ pub struct Interface {
     pub queues: u32,
     /// Queues that receive.
     pub receive_queues: u32,
+    /// Queues that could receive (`ethtool -L`).
+    pub receive_queues_max: u32,
     /// Largest IP packet it carries, in octets.
     pub mtu: u32,
     /// Administratively up.
@@ -69,15 +68,11 @@ impl Interface {
             mac: mac.ok_or_else(|| Error::NotEthernet(nic.name().to_owned()))?,
             queues: channels.rx.min(channels.tx),
             receive_queues: channels.rx,
+            receive_queues_max: channels.rx_max,
             mtu: nic.mtu()?,
             up: flags.is_up(),
             running: flags.is_running(),
         })
-    }
-
-    /// Longest frame it can receive, VLAN tags included.
-    pub const fn frame_max(&self) -> u32 {
-        self.mtu.saturating_add(LINK_HEADER_MAX)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Getting the XDP program onto the interface, and saying how.
 
-use ebpf::{AttachError, Attached, Attempt, BestError, ReflectorProgram, attach_best};
+use ebpf::{AttachError, Attached, Attempt, BestError, ReflectorProgram, SharedMaps, attach_best};
 use tracing::{info, warn};
 
 use crate::args::XdpMode;
@@ -15,7 +15,12 @@ pub type AttachedProgram = Attached<ReflectorProgram>;
 /// # Errors
 ///
 /// No way allowed by `mode` works; the error is that of the last one tried.
-pub fn attach(interface: &Interface, queues: u32, mode: XdpMode) -> Result<AttachedProgram, Error> {
+pub fn attach(
+    shared: &SharedMaps,
+    interface: &Interface,
+    queues: u32,
+    mode: XdpMode,
+) -> Result<AttachedProgram, Error> {
     let attempts: &[Attempt] = match mode {
         XdpMode::Auto => &Attempt::ANY,
         XdpMode::Native => &Attempt::NATIVE,
@@ -23,7 +28,7 @@ pub fn attach(interface: &Interface, queues: u32, mode: XdpMode) -> Result<Attac
     };
     let attached = attach_best(
         attempts,
-        |frags| ReflectorProgram::load(queues, frags),
+        |frags| ReflectorProgram::load(shared, queues, frags),
         |program, mode| program.attach(interface.index, mode),
     )
     .map_err(|error| match error {

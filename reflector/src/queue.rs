@@ -6,27 +6,23 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use clock::SystemClock;
 use tracing::warn;
-use xsk::{BindMode, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
+use xsk::{BindMode, ChunkFit, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
 
 use crate::args::{Args, Poll};
 use crate::counters::QueueCounters;
 use crate::cpus;
 use crate::error::Error;
 use crate::interface::Interface;
-use crate::standin::{NoSessions, OneRule};
+use crate::rulebook::Rulebook;
+use crate::session::Sessions;
+use crate::shared::Shared;
 use crate::stop::Stop;
 use crate::wait::Waiter;
-use crate::worker::{Parts, SharedTimescale, Worker};
+use crate::worker::{Parts, Worker};
 
-type QueueWorker = Worker<Socket, SystemClock, OneRule, NoSessions>;
-
-/// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: the kernel puts packets this far into a chunk.
-const KERNEL_HEADROOM: u32 = 256;
-const SMALL_CHUNK: u32 = 2048;
-const LARGE_CHUNK: u32 = 4096;
+type QueueWorker = Worker<Socket, SystemClock, Rulebook, Sessions>;
 
 /// Zero-copy: everything leaves after the commit, so a larger batch costs T3 nothing. Copy mode: the
 /// kernel sends one descriptor after the other, about a microsecond each, all with one T3.
@@ -37,7 +33,7 @@ const TX_BATCH_COPY: usize = 8;
 const DRAIN_MAX: Duration = Duration::from_millis(100);
 
 /// What a queue is to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct QueuePlan<'a> {
     /// On which interface.
     pub interface: &'a Interface,
@@ -49,6 +45,8 @@ pub struct QueuePlan<'a> {
     pub generic: bool,
     /// The command line.
     pub args: &'a Args,
+    /// Its figures, which go on from before if it was served before.
+    pub counters: Arc<QueueCounters>,
 }
 
 /// A queue being served.
@@ -88,6 +86,16 @@ pub struct QueueSummary {
 }
 
 impl QueueSummary {
+    /// Adds what happened when the queue was served again, with the same counters.
+    pub fn add(&mut self, later: &Self) {
+        self.statistics = match (self.statistics, later.statistics) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+        self.rejected = self.rejected + later.rejected;
+        self.unsent += later.unsent;
+    }
+
     /// Descriptors in either direction that the other side could not use: a fault of the driver or
     /// of ours, never of a packet.
     pub fn nonsense(&self) -> u64 {
@@ -104,21 +112,17 @@ impl QueueHandle {
     /// # Errors
     ///
     /// The socket cannot be opened or bound, or no thread can be started.
-    pub fn start(
-        plan: &QueuePlan<'_>,
-        timescale: &Arc<SharedTimescale>,
-        stop: &Stop,
-    ) -> Result<Self, Error> {
-        let chunk = chunk_size(plan.interface);
+    pub fn start(plan: &QueuePlan<'_>, shared: &Shared, stop: &Stop) -> Result<Self, Error> {
+        let fit = ChunkFit::for_mtu(plan.interface.mtu);
         let umem = Umem::allocate(&UmemConfig {
             // Fill ring and receive ring full; what is being sent comes out of the latter.
             frames: plan.args.ring_size.saturating_mul(2),
-            chunk_size: chunk,
+            chunk_size: fit.chunk_size,
             ..UmemConfig::default()
         })?;
         let (socket, queue) = Socket::open(&socket_config(plan), umem)?;
         let zero_copy = socket.zero_copy();
-        let counters = Arc::new(QueueCounters::default());
+        let counters = Arc::clone(&plan.counters);
         let descriptor = socket
             .as_fd()
             .try_clone_to_owned()
@@ -133,10 +137,10 @@ impl QueueHandle {
             queue,
             kernel: socket,
             clock: SystemClock,
-            timescale: Arc::clone(timescale),
+            timescale: Arc::clone(&shared.timescale),
             counters: Arc::clone(&counters),
-            rules: Arc::new(ArcSwap::from_pointee(OneRule::default())),
-            sessions: Arc::new(NoSessions),
+            rules: Arc::clone(&shared.rulebook),
+            sessions: Arc::clone(&shared.sessions),
             ifindex: plan.interface.index,
             tx_batch: plan.args.tx_batch.map_or(default, usize::from),
         });
@@ -148,7 +152,7 @@ impl QueueHandle {
 
         Ok(Self {
             queue: plan.queue,
-            frame_limit: u16::try_from(chunk - KERNEL_HEADROOM).unwrap_or(u16::MAX),
+            frame_limit: fit.frame_limit,
             zero_copy,
             counters,
             socket: descriptor,
@@ -215,15 +219,6 @@ fn socket_config(plan: &QueuePlan<'_>) -> SocketConfig {
             BindMode::Auto
         },
         ..SocketConfig::new(plan.interface.index, plan.queue)
-    }
-}
-
-/// Small where a full-sized frame fits in it.
-fn chunk_size(interface: &Interface) -> u32 {
-    if interface.frame_max() <= SMALL_CHUNK - KERNEL_HEADROOM {
-        SMALL_CHUNK
-    } else {
-        LARGE_CHUNK
     }
 }
 

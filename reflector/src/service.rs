@@ -1,11 +1,10 @@
 //! The reflector as a running thing: set up in order, watch over it, take it down.
 //!
-//! Set-up order matters. The program is attached first, because some drivers reset the link then;
-//! sockets are bound and workers started; listeners come last, so that no packet is claimed before it
-//! can be answered. `ready` waits for the link.
+//! Set-up order matters. Programs are attached first, because some drivers reset the link then; AF_XDP
+//! sockets are bound and workers started; the listeners' UDP sockets claim their ports; rules come last,
+//! so that no packet is claimed before it can be answered. `ready` waits for a link.
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -13,22 +12,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clock::Discipline;
-use ebpf::{ListenerKey, Mode, Rule};
+use host::{ChangeWatch, HostView};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use wire::time::TimestampFormat;
-use xsk::Socket;
 
-use crate::addresses::{self, ChangeWatch};
-use crate::args::{Args, Poll, Queues};
-use crate::cpus;
+use crate::af_xdp::AfXdp;
+use crate::args::{Args, Datapath};
 use crate::error::Error;
-use crate::interface::Interface;
-use crate::program::{self, AttachedProgram};
-use crate::queue::{QueueHandle, QueuePlan};
+use crate::listener::{self, Listener};
+use crate::policer::Policer;
+use crate::publisher::Publisher;
 use crate::reflect::Timescale;
+use crate::session::Sessions;
+use crate::shared::Shared;
+use crate::socket::{self, Plan, SocketDatapath};
 use crate::stop::Stop;
 use crate::summary::Summary;
 use crate::worker::SharedTimescale;
@@ -41,75 +41,72 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Service {
     args: Args,
-    interface: Interface,
-    program: AttachedProgram,
-    queues: Vec<QueueHandle>,
-    timescale: Arc<SharedTimescale>,
+    publisher: Publisher,
+    shared: Shared,
+    /// Interfaces served past the kernel; `None` where sockets are the whole reflector.
+    af_xdp: Option<AfXdp>,
+    sockets: SocketDatapath,
+    /// Raised by a socket worker that ends by itself.
     stop: Stop,
     signals: UnixStream,
     changes: ChangeWatch,
-    /// What the XDP program answers for at present.
-    active: BTreeSet<IpAddr>,
     ready: bool,
-    started: Instant,
 }
 
 impl Service {
-    /// Sets everything up but the listeners, which [`Self::run`] adds.
+    /// Sets everything up but the rules, which [`Self::run`] publishes.
     ///
     /// # Errors
     ///
     /// Whatever keeps the reflector from working; nothing is left behind.
     pub fn start(args: Args) -> Result<Self, Error> {
+        let listeners = listener::validate(&args)?;
         let signals = signal_stream().map_err(Error::system("catching signals"))?;
-        let interface = Interface::by_name(&args.interface)?;
-        if !interface.up {
-            return Err(Error::InterfaceDown(interface.name));
-        }
-        let count = queue_count(args.queues, &interface)?;
-        let cpus = cpus::plan(args.cpus.as_ref(), count)?;
-        if args.poll == Poll::Busy && has_repeats(&cpus) {
-            warn!(
-                "several queues spin on one processor: give --cpus more, or do not use --poll busy"
-            );
-        }
         let changes = ChangeWatch::open().map_err(Error::system("watching for address changes"))?;
         let stop = Stop::new().map_err(Error::system("creating an event descriptor"))?;
-        let timescale = Arc::new(SharedTimescale::new(read_timescale()?));
-
-        // Asked first: without AF_XDP the program's socket map is refused, for no stated reason. What
-        // permissions are missing, loading the program says better.
-        if let Err(error @ xsk::Error::Unsupported) = Socket::probe() {
-            return Err(error.into());
+        let timescale = read_timescale()?;
+        let notes = notes(&listeners, timescale);
+        let started = Instant::now();
+        let policer = Policer::new(&listeners);
+        let mut publisher = Publisher::new(listeners);
+        let shared = Shared {
+            rulebook: Arc::clone(publisher.rulebook()),
+            policer: Arc::new(policer),
+            started,
+            sessions: Arc::new(sessions(&args)?),
+            timescale: Arc::new(SharedTimescale::new(timescale)),
+        };
+        let af_xdp = start_af_xdp(&args, &mut publisher, &shared)?;
+        let sockets = match start_sockets(&args, &publisher, &shared, &stop, af_xdp.is_some()) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                if let Some(af_xdp) = af_xdp {
+                    af_xdp.finish();
+                }
+                return Err(error);
+            }
+        };
+        for note in notes {
+            warn!("{note}");
         }
-        let program = program::attach(&interface, count, args.xdp_mode)?;
-        let mut service = Self {
+        Ok(Self {
             args,
-            program,
-            queues: Vec::with_capacity(cpus.len()),
-            timescale,
+            publisher,
+            shared,
+            af_xdp,
+            sockets,
             stop,
             signals,
             changes,
-            active: BTreeSet::new(),
             ready: false,
-            started: Instant::now(),
-            interface,
-        };
-        match service.start_queues(&cpus) {
-            Ok(()) => Ok(service),
-            Err(error) => {
-                service.shut_down();
-                Err(error)
-            }
-        }
+        })
     }
 
     /// Serves until SIGINT or SIGTERM, then stops the workers.
     ///
     /// # Errors
     ///
-    /// A worker died, the interface vanished, or the kernel refused something.
+    /// A worker died, or the kernel refused something.
     pub fn run(mut self) -> Result<Summary, Error> {
         let outcome = self.serve();
         let (summary, failure) = self.shut_down();
@@ -117,190 +114,146 @@ impl Service {
         failure.map_or(Ok(summary), Err)
     }
 
-    fn start_queues(&mut self, cpus: &[usize]) -> Result<(), Error> {
-        for (queue, &cpu) in (0_u32..).zip(cpus) {
-            let plan = QueuePlan {
-                interface: &self.interface,
-                queue,
-                cpu,
-                generic: self.program.mode() == Mode::Generic,
-                args: &self.args,
-            };
-            let handle = QueueHandle::start(&plan, &self.timescale, &self.stop)?;
-            self.program.set_socket(queue, handle.socket())?;
-            info!(
-                "queue {queue}: {}, pinned to processor {cpu}",
-                copy_mode(handle.is_zero_copy())
-            );
-            self.queues.push(handle);
-        }
-        Ok(())
-    }
-
     fn serve(&mut self) -> Result<(), Error> {
-        self.refresh_interface()?;
+        self.refresh()?;
         if !self.ready {
-            let name = &self.interface.name;
-            warn!("{name} has no carrier: waiting for the link");
+            self.tell_what_is_waited_for();
         }
         let mut next_tick = Instant::now() + TICK;
         loop {
             let wake = self.wait(next_tick.saturating_duration_since(Instant::now()))?;
             if wake.signal {
-                return Ok(());
+                // The summary names the interface as it is called by now.
+                return if wake.change { self.refresh() } else { Ok(()) };
             }
             if self.stop.is_raised() {
-                // A worker ended by itself. Where the interface went, that is the better message.
-                return self.refresh_interface();
+                // Why it did is said when it is taken down.
+                return Ok(());
             }
             let tick = Instant::now() >= next_tick;
             if tick {
-                self.timescale.store(read_timescale()?);
+                self.shared.timescale.store(read_timescale()?);
+                self.shared.sessions.advance(self.shared.started.elapsed());
                 next_tick = Instant::now() + TICK;
             }
-            // The carrier's return is told like any change; looking anyway costs nothing.
-            if wake.change || (tick && !self.ready) {
-                self.refresh_interface()?;
+            // What is waited for is told like any change; looking anyway costs little.
+            let away = self.af_xdp.as_ref().is_some_and(AfXdp::is_waiting);
+            let waiting = !self.ready || away || self.publisher.is_behind();
+            if wake.change || wake.worker || (tick && waiting) {
+                self.refresh()?;
             }
         }
     }
 
     fn wait(&self, at_most: Duration) -> Result<Wake, Error> {
-        let mut fds = [
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.changes.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+        let own = [
+            self.signals.as_fd(),
+            self.changes.as_fd(),
+            self.stop.as_fd(),
         ];
+        let workers = self.af_xdp.iter().flat_map(AfXdp::stops);
+        let mut fds: Vec<PollFd<'_>> = own
+            .into_iter()
+            .chain(workers.map(Stop::as_fd))
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
         // Rounded up, so that the end of the wait is not spent in turns of 0 ms.
         let milliseconds = u16::try_from(at_most.as_millis() + 1).unwrap_or(u16::MAX);
         match poll(&mut fds, milliseconds) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(Error::system("waiting for events")(error.into())),
         }
-        let [signal, change, _] = fds.map(|fd| fd.any().unwrap_or(false));
-        if change {
+        let is_set = |at: usize| fds.get(at).is_some_and(|fd| fd.any().unwrap_or(false));
+        let wake = Wake {
+            signal: is_set(0),
+            change: is_set(1),
+            worker: (own.len()..fds.len()).any(is_set),
+        };
+        if wake.change {
             self.changes
                 .drain()
                 .map_err(Error::system("watching for address changes"))?;
         }
-        Ok(Wake { signal, change })
+        Ok(wake)
     }
 
-    /// Brings MAC address, listeners and readiness in line with the interface as it is now.
-    fn refresh_interface(&mut self) -> Result<(), Error> {
-        let now = match Interface::by_index(self.interface.index) {
-            Err(Error::Socket(xsk::Error::NoSuchInterface { .. })) => {
-                return Err(Error::InterfaceGone(self.interface.name.clone()));
+    /// Brings interfaces, sockets, rules and readiness in line with the host as it is now.
+    fn refresh(&mut self) -> Result<(), Error> {
+        let mut host = HostView::read().map_err(Error::system("reading links and addresses"))?;
+        if let Some(af_xdp) = &mut self.af_xdp {
+            af_xdp.refresh(&self.args, &self.publisher, &mut host)?;
+        }
+        let plan = Plan::new(self.publisher.listeners(), &host);
+        for error in self.sockets.apply(&plan) {
+            warn!("{error}");
+        }
+        let was_behind = self.publisher.is_behind();
+        if let Err(error) = self.publisher.publish(&host) {
+            if !self.ready {
+                return Err(error.into());
             }
-            found => found?,
-        };
-        self.program.set_interface(
-            now.index,
-            ebpf::Interface {
-                mac: now.mac,
-                frame_limit: self.frame_limit(),
-            },
-        )?;
-        self.interface = now;
-        self.refresh_listeners()?;
-        if self.interface.running && !self.ready {
+            if !was_behind {
+                warn!("the XDP programs go on by the rules before ({error}): trying again");
+            }
+        }
+        if !self.ready && self.af_xdp.as_ref().is_none_or(AfXdp::is_running) {
             self.ready = true;
             self.announce();
         }
         Ok(())
     }
 
-    fn refresh_listeners(&mut self) -> Result<(), Error> {
-        let local = addresses::local(&self.interface.name)
-            .map_err(Error::system("reading this host's addresses"))?;
-        let wanted: BTreeSet<IpAddr> = if self.args.addresses.is_empty() {
-            local
-        } else {
-            self.args
-                .addresses
-                .iter()
-                .copied()
-                .filter(|asked| local.contains(asked))
-                .collect()
-        };
-        for address in self.active.difference(&wanted) {
-            self.program.remove_listener(&self.listener(*address))?;
-            info!("no longer answering on {address}");
+    fn tell_what_is_waited_for(&self) {
+        for name in self.af_xdp.iter().flat_map(AfXdp::without_carrier) {
+            warn!("{name} has no carrier: waiting for the link");
         }
-        for address in wanted.difference(&self.active) {
-            self.program
-                .add_listener(&self.listener(*address), Rule { id: 0 })?;
-            info!("answering on {address} port {}", self.args.port);
-        }
-        self.active = wanted;
-        Ok(())
     }
 
     fn announce(&self) {
-        for missing in self
-            .args
-            .addresses
-            .iter()
-            .filter(|asked| !self.active.contains(asked))
-        {
-            let name = &self.interface.name;
-            warn!(
-                "{missing} is no address of this host that {name} can receive for: answering on it once it is"
-            );
+        let rulebook = self.shared.rulebook.load();
+        for listener in self.publisher.listeners() {
+            let number = listener.rule.listener;
+            let answered = rulebook.addresses_of(number);
+            let missing = |asked: &&IpAddr| !answered.contains(asked);
+            for missing in listener.addresses.iter().filter(missing) {
+                warn!(
+                    "{missing} is no address of this host that packets of {listener} can arrive for: \
+                     answering on it once it is"
+                );
+            }
+            if listener.is_any() && answered.is_empty() {
+                warn!("{listener}: this host has no address for it yet: answering once it has one");
+            }
         }
-        if self.active.is_empty() && self.args.addresses.is_empty() {
-            warn!("this host has no address yet: answering once it has one");
-        }
-        let line = format!(
-            "ready: {} port {}, {} queue{}, {} XDP, {}",
-            self.interface.name,
-            self.args.port,
-            self.queues.len(),
-            if self.queues.len() == 1 { "" } else { "s" },
-            self.program.mode().name(),
-            copy_mode(self.queues.iter().all(QueueHandle::is_zero_copy)),
-        );
+        let ports = ports(self.publisher.listeners());
+        let line = match &self.af_xdp {
+            Some(af_xdp) => format!("ready: {}", af_xdp.description(&ports)),
+            None => format!(
+                "ready: {ports}, {} over UDP sockets",
+                plural(self.sockets.workers(), "worker")
+            ),
+        };
         // Whoever waits for this line may have gone: no reason to stop answering.
-        let _ = writeln!(std::io::stderr(), "{line}");
-    }
-
-    fn listener(&self, address: IpAddr) -> ListenerKey {
-        ListenerKey {
-            ifindex: self.interface.index,
-            outer_vid: 0,
-            inner_vid: 0,
-            address,
-            port: self.args.port,
-        }
-    }
-
-    fn frame_limit(&self) -> u16 {
-        self.queues
-            .iter()
-            .map(QueueHandle::frame_limit)
-            .min()
-            .unwrap_or(0)
+        let _ = writeln!(io::stderr(), "{line}");
     }
 
     /// Stops claiming packets, lets the workers end, collects the figures and the first failure.
-    fn shut_down(mut self) -> (Summary, Option<Error>) {
-        for address in std::mem::take(&mut self.active) {
-            if let Err(error) = self.program.remove_listener(&self.listener(address)) {
-                debug!("{error}");
-            }
+    fn shut_down(self) -> (Summary, Option<Error>) {
+        if let Err(error) = self.publisher.withdraw() {
+            debug!("{error}");
         }
+        let (interfaces, af_xdp_failure) = self.af_xdp.map_or_else(Default::default, AfXdp::finish);
         self.stop.raise();
-        let finished = self.queues.into_iter().map(QueueHandle::finish);
-        let (queues, failures): (Vec<_>, Vec<_>) = finished.unzip();
+        let (sockets, socket_failure) = self.sockets.finish();
         let summary = Summary {
-            interface: self.interface.name,
-            port: self.args.port,
-            mode: self.program.mode(),
-            elapsed: self.started.elapsed(),
-            queues,
-            verdicts: self.program.verdicts().unwrap_or_default(),
+            ports: ports(self.publisher.listeners()),
+            elapsed: self.shared.started.elapsed(),
+            interfaces,
+            listeners: self.publisher.counts(),
+            sockets,
+            sessions: self.shared.sessions.counts(),
         };
-        (summary, failures.into_iter().flatten().next())
+        (summary, af_xdp_failure.or(socket_failure.map(Error::from)))
     }
 }
 
@@ -308,36 +261,97 @@ impl Service {
 struct Wake {
     signal: bool,
     change: bool,
+    worker: bool,
 }
 
-fn queue_count(asked: Queues, interface: &Interface) -> Result<u32, Error> {
-    let count = match asked {
-        Queues::All => interface.queues,
-        Queues::First(count) if count <= interface.queues => count,
-        Queues::First(count) => {
-            return Err(Error::TooManyQueues {
-                name: interface.name.clone(),
-                asked: count,
-                available: interface.queues,
-            });
-        }
-    };
-    if count < interface.receive_queues {
-        warn!(
-            "queues {count} to {} of {} stay with the kernel: test packets there are not answered",
-            interface.receive_queues - 1,
-            interface.name
-        );
+/// AF_XDP on every interface, or, where sockets will do, why not.
+fn start_af_xdp(
+    args: &Args,
+    publisher: &mut Publisher,
+    shared: &Shared,
+) -> Result<Option<AfXdp>, Error> {
+    if args.datapath == Datapath::Socket {
+        return Ok(None);
     }
-    Ok(count)
+    match AfXdp::start(args, publisher, shared) {
+        Ok(af_xdp) => Ok(Some(af_xdp)),
+        Err(error) if args.datapath == Datapath::Auto && error.is_of_af_xdp() => {
+            warn!("answering over UDP sockets, because AF_XDP does not work: {error}");
+            publisher.close_kernel();
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
-const fn copy_mode(zero_copy: bool) -> &'static str {
-    if zero_copy { "zero-copy" } else { "copy mode" }
+/// The listeners' sockets: the slow path beside AF_XDP, or all there is.
+fn start_sockets(
+    args: &Args,
+    publisher: &Publisher,
+    shared: &Shared,
+    stop: &Stop,
+    beside_af_xdp: bool,
+) -> Result<SocketDatapath, Error> {
+    let host = HostView::read().map_err(Error::system("reading links and addresses"))?;
+    let plan = Plan::new(publisher.listeners(), &host);
+    for gap in &plan.gaps {
+        warn!("{gap}");
+    }
+    let options = if beside_af_xdp {
+        socket::Options::slow_path()
+    } else {
+        socket::Options::whole(args)?
+    };
+    Ok(SocketDatapath::start(&plan, shared, stop, &options)?)
 }
 
-fn has_repeats(cpus: &[usize]) -> bool {
-    cpus.iter().collect::<BTreeSet<_>>().len() < cpus.len()
+fn sessions(args: &Args) -> Result<Sessions, Error> {
+    let limit = args.session_limit;
+    Sessions::new(limit as usize, args.session_timeout)
+        .map_err(|_| Error::NoMemoryForSessions(limit))
+}
+
+/// What an operator should know of the listeners.
+fn notes(listeners: &[Listener], timescale: Timescale) -> Vec<String> {
+    let mut notes = Vec::new();
+    let open: Vec<_> = listeners
+        .iter()
+        .filter(|listener| listener.is_open())
+        .collect();
+    if let [first, more @ ..] = open.as_slice() {
+        let others = match more.len() {
+            0 => String::new(),
+            count => format!(" and {}", plural(count, "other")),
+        };
+        notes.push(format!(
+            "{first}{others} will answer everybody: say who may ask by --allow, --clients or --peer"
+        ));
+    }
+    let ptp = |listener: &&Listener| listener.rule.timestamps == TimestampFormat::Ptp;
+    if timescale.tai_offset.seconds() == 0
+        && let Some(listener) = listeners.iter().find(ptp)
+    {
+        notes.push(format!(
+            "{listener} writes PTPv2 timestamps, but the kernel does not know TAI-UTC: they are off by \
+             it, and say that they are not synchronised"
+        ));
+    }
+    notes
+}
+
+/// `port 862`, or `ports 900, 901, 902`.
+fn ports(listeners: &[Listener]) -> String {
+    let mut ports: Vec<u16> = listeners.iter().map(|listener| listener.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let listed: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let word = if ports.len() == 1 { "port" } else { "ports" };
+    format!("{word} {}", listed.join(", "))
+}
+
+fn plural(count: usize, word: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {word}{ending}")
 }
 
 fn read_timescale() -> Result<Timescale, Error> {
@@ -349,7 +363,7 @@ fn read_timescale() -> Result<Timescale, Error> {
 }
 
 /// A stream that becomes readable on SIGINT or SIGTERM.
-fn signal_stream() -> std::io::Result<UnixStream> {
+fn signal_stream() -> io::Result<UnixStream> {
     let (read, write) = UnixStream::pair()?;
     signal_hook::low_level::pipe::register(SIGINT, write.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGTERM, write)?;

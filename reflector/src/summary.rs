@@ -3,33 +3,134 @@
 use std::fmt;
 use std::time::Duration;
 
-use ebpf::{Mode, Verdict, VerdictCounts};
+use ebpf::{ListenerCounts, Mode, Verdict};
 use xsk::Statistics;
 
 use crate::counters::QueueCounters;
 use crate::datagram::Unanswered;
 use crate::queue::QueueSummary;
+use crate::served::Figures;
+use crate::session::SessionCounts;
+use crate::socket::{self, SendError, SocketCounters, SocketFigures};
 
 /// Figures of one run.
 #[derive(Debug)]
 pub struct Summary {
-    /// Where it answered.
-    pub interface: String,
-    /// On which port.
-    pub port: u16,
-    /// Where the XDP program ran.
-    pub mode: Mode,
+    /// Which ports it answered on, in words.
+    pub ports: String,
     /// For how long.
     pub elapsed: Duration,
-    /// Per queue.
-    pub queues: Vec<QueueSummary>,
-    /// What the XDP program did with every packet of the interface.
-    pub verdicts: VerdictCounts,
+    /// What happened on each interface that was served over AF_XDP, by its name; none where sockets were
+    /// the whole reflector.
+    pub interfaces: Vec<(String, Figures)>,
+    /// What XDP did with each listener's packets, by its place.
+    pub listeners: Vec<(String, ListenerCounts)>,
+    /// What came through sockets.
+    pub sockets: SocketFigures,
+    /// Sessions of stateful listeners.
+    pub sessions: SessionCounts,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.elapsed.as_secs_f64();
+        if self.interfaces.is_empty() {
+            writeln!(
+                f,
+                "reflector on {}: {seconds:.1} s, UDP sockets",
+                self.ports
+            )?;
+        }
+        for (name, figures) in &self.interfaces {
+            let mode = figures.mode.map_or("no", Mode::name);
+            writeln!(
+                f,
+                "reflector on {name} {}: {seconds:.1} s, {mode} XDP",
+                self.ports
+            )?;
+            figures.fmt(f)?;
+        }
+        if self.listeners.len() > 1 {
+            self.write_listeners(f)?;
+        }
+        self.write_sockets(f)?;
+        let SessionCounts {
+            active,
+            created,
+            expired,
+            refused,
+        } = self.sessions;
+        write_counts(
+            f,
+            "sessions",
+            [
+                ("created", created),
+                ("expired", expired),
+                ("refused", refused),
+                ("active at the end", active),
+            ],
+        )
+    }
 }
 
 impl Summary {
+    fn write_listeners(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listeners, as XDP saw them:")?;
+        for (place, counts) in &self.listeners {
+            write!(f, "  {place}: {} admitted", counts.admitted)?;
+            for (meaning, count) in [
+                ("stopped by the loop guard", counts.loops),
+                ("from no client", counts.not_clients),
+                ("over their source's rate", counts.over_source_limit),
+                ("over the listener's rate", counts.over_limit),
+            ] {
+                if count > 0 {
+                    write!(f, ", {count} {meaning}")?;
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
+    fn write_sockets(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = |value: &dyn Fn(&SocketCounters) -> u64| self.sockets.total(value);
+        let received = total(&|counters| counters.received.value());
+        let reflected = total(&|counters| counters.reflected.value());
+        write_counts(
+            f,
+            "UDP sockets",
+            [("received", received), ("reflected", reflected)],
+        )?;
+        let reasons = socket::Unanswered::ALL.into_iter().map(|reason| {
+            let count = total(&|counters| counters.unanswered(reason));
+            (reason.meaning(), count)
+        });
+        write_counts(f, "dropped after a UDP socket", reasons)?;
+        let errors = SendError::ALL.into_iter().map(|error| {
+            let count = total(&|counters| counters.send_errors(error));
+            (error.meaning(), count)
+        });
+        write_counts(f, "replies not taken by the kernel", errors)?;
+        write_counts(
+            f,
+            "dropped before a UDP socket",
+            [("no room, or a wrong checksum", self.sockets.kernel_drops)],
+        )
+    }
+}
+
+impl Figures {
     fn total(&self, value: impl Fn(&QueueCounters) -> u64) -> u64 {
         self.queues.iter().map(|queue| value(&queue.counters)).sum()
+    }
+
+    fn kernel(&self, value: fn(&Statistics) -> u64) -> u64 {
+        let statistics = self
+            .queues
+            .iter()
+            .filter_map(|queue| queue.statistics.as_ref());
+        statistics.map(value).sum()
     }
 
     fn write_queues(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,35 +187,25 @@ impl Summary {
         )
     }
 
-    fn kernel(&self, value: fn(&Statistics) -> u64) -> u64 {
-        let statistics = self
-            .queues
-            .iter()
-            .filter_map(|queue| queue.statistics.as_ref());
-        statistics.map(value).sum()
-    }
-
     fn write_xdp(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (redirected, passed): (Vec<_>, Vec<_>) = self
-            .verdicts
-            .iter()
-            .partition(|(verdict, _)| verdict.is_redirect());
-        let words = |(verdict, count): (Verdict, u64)| (verdict.meaning(), count);
-        write_counts(f, "XDP program", redirected.into_iter().map(words))?;
-        write_counts(f, "passed to the kernel", passed.into_iter().map(words))
+        let of = |wanted: fn(Verdict) -> bool| {
+            self.verdicts
+                .iter()
+                .filter(move |(verdict, _)| wanted(*verdict))
+                .map(|(verdict, count)| (verdict.meaning(), count))
+        };
+        write_counts(f, "XDP program", of(Verdict::is_redirect))?;
+        write_counts(f, "dropped by the XDP program", of(Verdict::is_drop))?;
+        write_counts(
+            f,
+            "passed to the kernel",
+            of(|verdict| !verdict.is_redirect() && !verdict.is_drop()),
+        )
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "reflector on {} port {}: {:.1} s, {} XDP",
-            self.interface,
-            self.port,
-            self.elapsed.as_secs_f64(),
-            self.mode.name()
-        )?;
         self.write_queues(f)?;
         self.write_drops(f)?;
         self.write_xdp(f)?;

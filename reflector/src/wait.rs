@@ -78,16 +78,20 @@ impl Waiter {
     ///
     /// The kernel refuses to wait.
     pub fn idle(&self, socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<()> {
-        let spin = match self.mode {
-            Poll::Busy => true,
-            Poll::Interrupt => false,
-            Poll::Adaptive => self.traffic.is_worth_spinning(Instant::now()),
-        };
-        if spin {
+        if self.spins() {
             std::hint::spin_loop();
             return Ok(());
         }
         sleep(socket, stop, backed_up)
+    }
+
+    /// Whether it looks again at once, rather than sleep, when there is nothing to do.
+    pub fn spins(&self) -> bool {
+        match self.mode {
+            Poll::Busy => true,
+            Poll::Interrupt => false,
+            Poll::Adaptive => self.traffic.is_worth_spinning(Instant::now()),
+        }
     }
 }
 

@@ -25,6 +25,8 @@ use crate::counters::QueueCounters;
 use crate::datagram::{self, Arrival, Flow, Matched, Payload, Reply, Unanswered};
 use crate::reflect::{self, Departure, Timescale};
 use crate::rule::{ListenerId, Rule, SequencePolicy};
+use crate::rulebook::{self, Rulebook, Scope};
+use crate::session::{self, SessionKey};
 
 /// Packets taken from the receive ring per turn.
 pub const RX_BATCH: usize = 64;
@@ -402,4 +404,47 @@ fn take_arrival(below: &mut [u8]) -> Arrival {
         *version = [0; 4];
     }
     meta.map_or(Arrival::UNKNOWN, |meta| Arrival::from_meta(&meta))
+}
+
+impl Rules for Rulebook {
+    fn generation(&self) -> u16 {
+        self.generation()
+    }
+
+    fn rule(&self, listener: ListenerId) -> Option<&Rule> {
+        self.rule(listener)
+    }
+
+    fn find(&self, ifindex: u32, flow: &Flow) -> Option<&Rule> {
+        let [outer_vid, inner_vid] = flow.vlan_ids;
+        self.find(&rulebook::Flow {
+            scope: Scope {
+                ifindex,
+                outer_vid,
+                inner_vid,
+            },
+            source: flow.source,
+            destination: flow.destination,
+        })
+    }
+}
+
+impl Sessions for session::Sessions {
+    type Key = SessionKey;
+
+    fn key(listener: ListenerId, flow: &Flow, ssid: u16) -> SessionKey {
+        SessionKey::new(listener, flow.source, flow.destination).with_ssid(ssid)
+    }
+
+    fn next(&self, key: &SessionKey) -> Option<u32> {
+        self.next(key)
+    }
+
+    fn is_large(&self) -> bool {
+        self.is_large()
+    }
+
+    fn touch(&self, keys: &[SessionKey]) {
+        self.touch(keys);
+    }
 }

@@ -157,6 +157,7 @@ fn meta(frame: &[u8], listener: ListenerId) -> RxMeta {
         payload_len: layout.payload_len,
         stamp_source: StampSource::KERNEL_TAI,
         vlan_tags: layout.vlan_tags,
+        generation: 0,
     }
 }
 

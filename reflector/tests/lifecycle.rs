@@ -167,19 +167,26 @@ fn it_waits_for_a_carrier_before_it_says_ready() {
 }
 
 #[test]
-fn it_ends_when_its_interface_disappears() {
+fn it_goes_on_when_its_interface_disappears_and_comes_back() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     let veth = Veth::new().unwrap();
-    let mut process = veth
-        .reflector
-        .namespace
-        .spawn(&mut command("veth-r", &[]))
-        .unwrap();
-    process.wait_for_line("ready: ", DEFAULT_TIMEOUT).unwrap();
+    let reflector = Reflector::start(&veth.reflector, &[]);
+    wait_until("it answers", DEFAULT_TIMEOUT, || is_answered(&veth));
     veth.reflector.namespace.ip("link del veth-r").unwrap();
-    assert_eq!(process.wait_exit(DEFAULT_TIMEOUT).unwrap().code(), Some(1));
-    let stderr = process.stderr();
-    assert!(stderr.contains("interface veth-r disappeared"), "{stderr}");
+    let said = |words| {
+        let process = reflector.process();
+        process.wait_for_line(words, DEFAULT_TIMEOUT).unwrap();
+    };
+    said("interface veth-r disappeared: answering there again once it is back");
+    let veth = veth.lay_again(&VethConfig::default()).unwrap();
+    said("interface veth-r is back: answering there again");
+    wait_until("it answers again", DEFAULT_TIMEOUT, || is_answered(&veth));
+    let summary = reflector.stop();
+    // While the program is not yet told of its rules, the slow path answers.
+    let [received, reflected, dropped] = summary.row("total");
+    let [by_socket, answered] = summary.sockets();
+    assert!(received + by_socket >= 2, "{}", summary.0);
+    assert_eq!([received, by_socket], [reflected + dropped, answered]);
 }
 
 /// One exchange from a kernel socket at the sender's end.
@@ -223,7 +230,7 @@ fn the_capabilities_that_the_help_names_are_enough() {
     let veth = Veth::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let binary = executable_by_all(&folder);
-    let capabilities = "-all,+bpf,+perfmon,+net_admin,+net_raw";
+    let capabilities = "-all,+bpf,+perfmon,+net_admin,+net_raw,+net_bind_service";
     let mut bare = Command::new("setpriv");
     bare.args(["--reuid=65534", "--clear-groups"]);
     bare.args(["--inh-caps", capabilities, "--ambient-caps", capabilities]);

@@ -398,6 +398,7 @@ fn carry(
             payload_len: layout.payload_len,
             stamp_source: StampSource::KERNEL_TAI,
             vlan_tags: 0,
+            generation: 0,
         }
         .to_bytes()
         .to_vec();

@@ -64,7 +64,7 @@ fn fails_in_any_way(veth: &Veth, target: &str, options: &[&str], status: i32, wo
 
 #[test]
 fn a_target_that_cannot_be_found_is_named() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let unknown = "cannot resolve 'no-such-host.invalid'";
     fails_in_any_way(&veth, "no-such-host.invalid", &[], FAILURE, unknown);
@@ -87,7 +87,7 @@ fn a_target_that_cannot_be_found_is_named() {
 
 #[test]
 fn a_neighbour_that_does_not_answer_is_named() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let words = "10.86.2.9 does not answer on veth-s";
     fails(
@@ -106,7 +106,7 @@ fn a_neighbour_that_does_not_answer_is_named() {
 
 #[test]
 fn a_target_that_never_answers_is_told_from_one_without_a_listener() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let address = veth.reflector.socket_v4(862);
     let target = address.to_string();
@@ -131,7 +131,7 @@ fn a_target_that_never_answers_is_told_from_one_without_a_listener() {
 
 #[test]
 fn an_unreachable_port_is_told_while_the_run_goes_on() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     for target in [
         veth.reflector.socket_v4(862).to_string(),
@@ -160,7 +160,7 @@ fn an_unreachable_port_is_told_while_the_run_goes_on() {
 
 #[test]
 fn a_place_to_send_from_that_is_not_there_is_named() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let target = veth.reflector.ipv4.to_string();
     let fails = |options: &[&str], status, words: &str| {
@@ -204,7 +204,7 @@ fn a_place_to_send_from_that_is_not_there_is_named() {
 
 #[test]
 fn more_sessions_than_ports_are_too_many() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let target = veth.reflector.ipv4.to_string();
     let words = "--sessions 100000 are too many for the ports of 1 source address";
@@ -223,7 +223,7 @@ fn more_sessions_than_ports_are_too_many() {
 
 #[test]
 fn what_does_not_fit_into_a_frame_is_refused() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let target = veth.reflector.ipv4.to_string();
     let af_xdp = ["--transport", "af-xdp", "--size"];
@@ -256,7 +256,7 @@ fn what_does_not_fit_into_a_frame_is_refused() {
 
 #[test]
 fn options_that_exclude_each_other_are_both_named() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let target = veth.reflector.ipv4.to_string();
     for (options, named) in CONFLICTS {
@@ -310,7 +310,7 @@ const CONFLICTS: &[(&str, &[&str])] = &[
 
 #[test]
 fn an_address_of_this_host_is_for_sockets() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let namespace = &veth.sender.namespace;
     let address = "127.0.0.1:862".parse::<std::net::SocketAddr>().unwrap();
@@ -375,12 +375,7 @@ fn as_nobody(target: &str, options: &[&str]) -> (tempfile::TempDir, Command) {
 
 #[test]
 fn without_privileges_there_are_sockets_and_no_af_xdp() {
-    skip_unless!(
-        Need::NetworkNamespace,
-        Need::AfXdp,
-        Need::Bpf,
-        Need::Program("setpriv")
-    );
+    skip_unless!(Need::Xdp, Need::Program("setpriv"));
     let veth = Veth::new().unwrap();
     let address = veth.reflector.socket_v4(862);
     let target = address.to_string();
@@ -411,7 +406,7 @@ fn without_privileges_there_are_sockets_and_no_af_xdp() {
 
 #[test]
 fn a_link_that_goes_down_for_good_does_not_keep_a_run_from_its_end() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let address = veth.reflector.socket_v4(862);
     let far = &veth.reflector.namespace;

@@ -216,7 +216,7 @@ fn lines(stdout: &str) -> Vec<[i64; 3]> {
 
 #[test]
 fn every_output_tells_the_same_run() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), trouble);
         let file = |name| scene.path(name).to_str().unwrap().to_owned();
@@ -263,7 +263,7 @@ fn every_output_tells_the_same_run() {
 
 #[test]
 fn a_document_on_standard_output_is_alone_there() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), trouble);
         let options = "--count 100 --rate 500 --json - --interval-report 50ms --per-session";
@@ -284,7 +284,7 @@ fn a_document_on_standard_output_is_alone_there() {
 
 #[test]
 fn limits_decide_the_exit_status() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let script = |packet: &TestPacket| match (packet.direction, packet.sequence) {
         (Direction::Forward, 10..15) | (Direction::Backward, 30..35) => Fate::lose(),
         (Direction::Backward, 40) => Fate::duplicate(2),
@@ -342,7 +342,7 @@ fn limits_decide_the_exit_status() {
 
 #[test]
 fn a_run_without_replies_breaks_no_limit_but_fails() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(ReflectorConfig::default(), |_| Fate::lose());
         let options = "--count 10 --rate 200 --timeout 200ms --fail-if loss>0% --fail-if late>0";
@@ -365,7 +365,7 @@ const FILES: [&str; 5] = [
 
 #[test]
 fn a_full_disk_costs_one_output_and_one_sentence() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |_| Fate::pass());
         for full in FILES {
@@ -415,7 +415,7 @@ fn check_whole_but(full: &str, folder: &std::path::Path) {
 
 #[test]
 fn a_table_that_cannot_be_printed_costs_no_file() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |_| Fate::pass());
         let folder = tempfile::tempdir().unwrap();
@@ -441,7 +441,7 @@ fn a_table_that_cannot_be_printed_costs_no_file() {
 
 #[test]
 fn an_interrupted_run_reports_what_was_measured() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
             let scene = Scene::new(stateful(), trouble);
@@ -477,7 +477,7 @@ fn an_interrupted_run_reports_what_was_measured() {
 
 #[test]
 fn what_is_still_out_at_an_interruption_is_waited_for() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |packet| match packet.direction {
             Direction::Forward => Fate::pass(),
@@ -511,7 +511,7 @@ fn what_is_still_out_at_an_interruption_is_waited_for() {
 
 #[test]
 fn waiting_for_the_last_replies_makes_no_intervals() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         // The last replies never come, so that the run waits for four intervals more.
         let scene = Scene::new(stateful(), |packet| match packet.direction {
@@ -538,7 +538,7 @@ fn waiting_for_the_last_replies_makes_no_intervals() {
 
 #[test]
 fn a_second_interruption_does_not_wait() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         // Every other reply never comes, and an hour would be waited for it.
         let scene = Scene::new(stateful(), |packet| match packet.direction {

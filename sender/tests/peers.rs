@@ -81,7 +81,7 @@ fn no_losses() -> Value {
 
 #[test]
 fn our_reflector_is_measured_in_every_kind_of_packet() {
-    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     let mut reflector = veth.reflector.start_reflector(&[]).unwrap();
     let common = ["--count", "200", "--rate", "2000"];
@@ -127,7 +127,7 @@ fn our_reflector_is_measured_in_every_kind_of_packet() {
 
 #[test]
 fn many_queues_and_sessions_are_measured_with_af_xdp_at_both_ends() {
-    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    skip_unless!(Need::Xdp);
     let veth = Veth::with(&VethConfig::queues(3)).unwrap();
     let _reflector = veth.reflector.start_reflector(&["--queues", "3"]).unwrap();
     for (_, target) in addresses(&veth) {
@@ -148,7 +148,7 @@ fn many_queues_and_sessions_are_measured_with_af_xdp_at_both_ends() {
 
 #[test]
 fn sessions_over_sockets_spread_over_the_queues_of_our_reflector() {
-    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    skip_unless!(Need::Xdp);
     let veth = Veth::with(&VethConfig::queues(4)).unwrap();
     let mut reflector = veth.reflector.start_reflector(&["--queues", "4"]).unwrap();
     let (_, target) = &addresses(&veth)[0];
@@ -166,12 +166,7 @@ fn sessions_over_sockets_spread_over_the_queues_of_our_reflector() {
 
 #[test]
 fn stamp_suite_is_measured_in_all_sizes() {
-    skip_unless!(
-        Need::NetworkNamespace,
-        Need::Bpf,
-        Need::AfXdp,
-        Need::Peer("stamp-suite")
-    );
+    skip_unless!(Need::Xdp, Need::Peer("stamp-suite"));
     let veth = Veth::new().unwrap();
     for (address, target) in addresses(&veth) {
         let _reflector = veth.reflector.start_stamp_suite(&address, &[]).unwrap();
@@ -195,12 +190,7 @@ fn stamp_suite_is_measured_in_all_sizes() {
 
 #[test]
 fn stamp_suite_that_counts_tells_losses_by_direction() {
-    skip_unless!(
-        Need::NetworkNamespace,
-        Need::Bpf,
-        Need::AfXdp,
-        Need::Peer("stamp-suite")
-    );
+    skip_unless!(Need::Xdp, Need::Peer("stamp-suite"));
     let veth = Veth::new().unwrap();
     for (address, target) in addresses(&veth) {
         let _reflector = veth
@@ -220,12 +210,7 @@ fn stamp_suite_that_counts_tells_losses_by_direction() {
 
 #[test]
 fn stamp_suite_answers_our_stamp_packets_with_their_identifiers() {
-    skip_unless!(
-        Need::NetworkNamespace,
-        Need::Bpf,
-        Need::AfXdp,
-        Need::Peer("stamp-suite")
-    );
+    skip_unless!(Need::Xdp, Need::Peer("stamp-suite"));
     let veth = Veth::new().unwrap();
     for (address, target) in addresses(&veth) {
         for mode in [&[][..], &["--stateful-reflector"]] {
@@ -251,12 +236,7 @@ fn stamp_suite_answers_our_stamp_packets_with_their_identifiers() {
 
 #[test]
 fn stamp_suite_in_ptp_format_is_understood() {
-    skip_unless!(
-        Need::NetworkNamespace,
-        Need::Bpf,
-        Need::AfXdp,
-        Need::Peer("stamp-suite")
-    );
+    skip_unless!(Need::Xdp, Need::Peer("stamp-suite"));
     let veth = Veth::new().unwrap();
     let (address, target) = &addresses(&veth)[0];
     let _reflector = veth
@@ -279,7 +259,7 @@ fn stamp_suite_in_ptp_format_is_understood() {
 
 #[test]
 fn a_udp_echo_gives_round_trips_and_the_warning_that_it_is_one() {
-    skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
+    skip_unless!(Need::Xdp);
     let veth = Veth::new().unwrap();
     for (address, target) in addresses(&veth) {
         for transport in BOTH {

@@ -97,7 +97,7 @@ fn slots(gaps: impl Iterator<Item = i64>) -> Vec<i64> {
 
 #[test]
 fn owamp_packets_leave_at_the_times_of_rfc_4656() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     // Of the reference vectors; the deviates themselves are tested against them elsewhere.
     let sid = "2872979303ab47eeac028dab3829dab2";
     let seed: Seed = sid.parse().unwrap();
@@ -154,7 +154,7 @@ fn poisson_slots(seed: &str) -> Vec<i64> {
 
 #[test]
 fn a_seed_brings_its_own_poisson_times() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let [own, other] = ["5eed", "5eee"].map(poisson_slots);
     for transport in BOTH {
         let scene = plain();
@@ -168,7 +168,7 @@ fn a_seed_brings_its_own_poisson_times() {
 
 #[test]
 fn without_a_seed_each_run_has_times_of_its_own_and_tells_their_seed() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let seeds = [(), ()].map(|()| {
             let scene = plain();
@@ -184,7 +184,7 @@ fn without_a_seed_each_run_has_times_of_its_own_and_tells_their_seed() {
 
 #[test]
 fn periodic_packets_leave_at_multiples_of_the_interval_or_not_at_all() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let slots = slots(std::iter::repeat_n(1_000_000, 60_000));
     for transport in BOTH {
         let scene = plain();
@@ -205,7 +205,7 @@ fn periodic_packets_leave_at_multiples_of_the_interval_or_not_at_all() {
 
 #[test]
 fn a_stopped_sender_skips_and_counts_what_it_missed() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = plain();
         let mut sender = scene.start(transport, &["--count", "300", "--rate", "200"]);
@@ -232,7 +232,7 @@ fn a_stopped_sender_skips_and_counts_what_it_missed() {
 
 #[test]
 fn bursts_share_their_send_time_and_keep_the_rate() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = plain();
         // A burst every 40 ms, and one that is not whole at the end.
@@ -266,7 +266,7 @@ fn bursts_share_their_send_time_and_keep_the_rate() {
 
 #[test]
 fn a_random_start_follows_from_the_seed_and_leaves_the_distances() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = plain();
         let options = "--count 60 --rate 100 --random-start --seed 7";
@@ -286,7 +286,7 @@ fn a_random_start_follows_from_the_seed_and_leaves_the_distances() {
 
 #[test]
 fn as_fast_as_it_goes_every_packet_that_left_is_in_the_report() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for end in [["--count", "700"], ["--duration", "20ms"]] {
             let scene = plain();
@@ -406,7 +406,7 @@ fn at_most(most: u32) -> Box<dyn FnMut(&TestPacket) -> Fate + Send> {
 
 #[test]
 fn a_search_finds_the_rate_that_the_path_carries() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         // 30 packets in 500 ms: 60/s, and with halved steps of 25/s down to a sixteenth of one.
         let options = ["--ramp", "25:200:25:500ms"];
@@ -421,7 +421,7 @@ fn a_search_finds_the_rate_that_the_path_carries() {
 
 #[test]
 fn a_path_that_goes_dead_at_some_rate_is_the_limit_and_no_failure() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         // The third trial, and all after it, lose everything.
         let script = || -> Box<dyn FnMut(&TestPacket) -> Fate + Send> {
@@ -447,7 +447,7 @@ fn a_path_that_goes_dead_at_some_rate_is_the_limit_and_no_failure() {
 
 #[test]
 fn a_search_ends_at_the_end_of_its_range() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let report = search(transport, &["--ramp", "20:60:20:300ms"], || at_most(1000));
         assert_eq!(report["limited_by"], "range_end");
@@ -460,7 +460,7 @@ fn a_search_ends_at_the_end_of_its_range() {
 
 #[test]
 fn a_search_whose_first_rate_fails_has_found_none() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let report = search(transport, &["--ramp", "50:100:25:300ms"], || at_most(3));
         assert_eq!(report["limited_by"], "path");
@@ -473,7 +473,7 @@ fn a_search_whose_first_rate_fails_has_found_none() {
 
 #[test]
 fn a_search_where_nobody_answers_says_so() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(ReflectorConfig::default(), |_| Fate::lose());
         let mut command = Command::new(env!("CARGO_BIN_EXE_sender"));

@@ -27,7 +27,7 @@
 //! use testbed::{DEFAULT_TIMEOUT, Need, Signal, Veth, binary, skip_unless};
 //!
 //! # fn stops_when_told() {
-//! skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+//! skip_unless!(Need::Xdp);
 //! let veth = Veth::new().unwrap();
 //! let mut command = Command::new(binary("reflector").unwrap());
 //! command.args(["--interface", veth.reflector.interface]);

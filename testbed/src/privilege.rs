@@ -32,6 +32,8 @@ pub enum Need {
     AfXdp,
     /// Loading BPF programs (`CAP_BPF` or `CAP_SYS_ADMIN`).
     Bpf,
+    /// All of the above: XDP programs and their sockets on a veth pair.
+    Xdp,
     /// A program in `PATH`, such as `tshark`.
     Program(&'static str),
     /// An independent implementation in the target directory, such as `stamp-suite`; see [`peer`].
@@ -99,6 +101,9 @@ impl Need {
             Self::NetworkNamespace => network_namespace_missing(),
             Self::AfXdp => af_xdp_missing(),
             Self::Bpf => bpf_missing(),
+            Self::Xdp => network_namespace_missing()
+                .or_else(af_xdp_missing)
+                .or_else(bpf_missing),
             Self::Program(name) => find_program(name)
                 .is_none()
                 .then(|| format!("no program `{name}` in PATH")),

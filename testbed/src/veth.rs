@@ -106,19 +106,36 @@ impl Veth {
     /// # Errors
     /// Without privileges, where iproute2 is missing, or if the kernel refuses the description.
     pub fn with(config: &VethConfig) -> Result<Self, Error> {
-        let reflector = quiet_namespace()?;
-        let sender = quiet_namespace()?;
+        Self::lay(quiet_namespace()?, quiet_namespace()?, [10, 20], config)
+    }
+
+    /// Another pair in the same namespaces, in place of one that was deleted. It has other indices and
+    /// MAC addresses.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn lay_again(self, config: &VethConfig) -> Result<Self, Error> {
+        let [near, far] = [self.reflector.ifindex + 1, self.sender.ifindex + 1];
+        let (reflector, sender) = (self.reflector.namespace, self.sender.namespace);
+        Self::lay(reflector, sender, [near, far], config)
+    }
+
+    /// Indices that differ, or the kernel takes the pair for plain links and lets up to a second
+    /// pass before it declares them up (`linkwatch_urgent_event` in `net/core/link_watch.c`).
+    fn lay(
+        reflector: Namespace,
+        sender: Namespace,
+        [near, far]: [u32; 2],
+        config: &VethConfig,
+    ) -> Result<Self, Error> {
         let VethConfig { queues, mtu, .. } = config;
         let transmit = config.reflector_transmit_queues.unwrap_or(*queues);
         let near_queues = format!("numrxqueues {queues} numtxqueues {transmit}");
         let queues = format!("numrxqueues {queues} numtxqueues {queues}");
-        let far = sender.path();
-        // Different indices, or the kernel takes the pair for plain links and lets up to a second
-        // pass before it declares them up (linkwatch_urgent_event in net/core/link_watch.c).
         reflector.ip(&format!(
-            "link add {REFLECTOR} index 10 mtu {mtu} {near_queues} type veth \
-             peer name {SENDER} index 20 mtu {mtu} {queues} netns {}",
-            far.display()
+            "link add {REFLECTOR} index {near} mtu {mtu} {near_queues} type veth \
+             peer name {SENDER} index {far} mtu {mtu} {queues} netns {}",
+            sender.path().display()
         ))?;
         Self::set_up(reflector, sender, config)
     }

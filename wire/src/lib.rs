@@ -9,6 +9,7 @@
 //! | [`error_estimate`] | the 16-bit Error Estimate |
 //! | [`twamp`] | unauthenticated Session-Sender and Session-Reflector packets, reflection in place |
 //! | [`checksum`] | Internet checksum, full and incremental |
+//! | [`dscp`] | Differentiated Services Code Points and their names |
 //! | [`frame`] | Ethernet, VLAN, IPv4, IPv6 and UDP around a packet, turned around in place |
 //!
 //! No function of this crate panics, whatever bytes, lengths and offsets it is given: what does not
@@ -20,6 +21,7 @@
 extern crate std;
 
 pub mod checksum;
+pub mod dscp;
 pub mod error_estimate;
 mod field;
 pub mod frame;

@@ -60,6 +60,50 @@ impl UmemConfig {
     }
 }
 
+/// How large chunks are made for the frames of an interface, and how long a frame may be to fit in
+/// one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkFit {
+    /// Octets per chunk ([`UmemConfig::chunk_size`]), without a headroom of its own.
+    pub chunk_size: u32,
+    /// Octets of the longest frame, from its destination address on.
+    pub frame_limit: u16,
+}
+
+impl ChunkFit {
+    /// Octets before an IP packet at most: destination, source, `EtherType`, and two VLAN tags.
+    const LINK_HEADER_MAX: u16 = 14 + 2 * 4;
+    const SMALL: ChunkFit = ChunkFit {
+        chunk_size: 2048,
+        frame_limit: 2048 - 256,
+    };
+    /// The largest there are.
+    pub const LARGE: ChunkFit = ChunkFit {
+        chunk_size: 4096,
+        frame_limit: 4096 - 256,
+    };
+
+    /// Small chunks where a full-sized frame with two VLAN tags fits in one, else large ones, in
+    /// which it may not fit either. `mtu` is in octets.
+    pub const fn for_mtu(mtu: u32) -> ChunkFit {
+        if mtu <= ChunkFit::SMALL.packet_limit() as u32 {
+            ChunkFit::SMALL
+        } else {
+            ChunkFit::LARGE
+        }
+    }
+
+    /// Octets of the longest IP packet, whatever VLAN tags stand before it.
+    pub const fn packet_limit(self) -> u16 {
+        self.frame_limit - ChunkFit::LINK_HEADER_MAX
+    }
+}
+
+const _: () =
+    assert!(ChunkFit::SMALL.chunk_size - XDP_PACKET_HEADROOM == ChunkFit::SMALL.frame_limit as u32);
+const _: () =
+    assert!(ChunkFit::LARGE.chunk_size - XDP_PACKET_HEADROOM == ChunkFit::LARGE.frame_limit as u32);
+
 /// Entries of each of the four rings; each a power of two from 1 to 65 536.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSizes {
@@ -256,6 +300,26 @@ mod tests {
         assert_eq!(field(with(|config| config.headroom = u32::MAX)), "headroom");
         with(|config| config.headroom = 2048 - 257).unwrap();
         with(|config| (config.chunk_size, config.headroom) = (4096, 4096 - 257)).unwrap();
+    }
+
+    #[test]
+    fn chunks_are_small_where_a_tagged_frame_fits() {
+        for (mtu, chunk_size, frame_limit) in [
+            (1500, 2048, 1792),
+            (1792 - 22, 2048, 1792),
+            (1792 - 21, 4096, 3840),
+            (9000, 4096, 3840),
+            (u32::MAX, 4096, 3840),
+        ] {
+            let fit = ChunkFit::for_mtu(mtu);
+            assert_eq!((fit.chunk_size, fit.frame_limit), (chunk_size, frame_limit));
+            let config = UmemConfig {
+                chunk_size,
+                ..UmemConfig::default()
+            };
+            config.check().unwrap();
+        }
+        assert_eq!(ChunkFit::LARGE.packet_limit(), 3818);
     }
 
     #[test]

@@ -65,20 +65,16 @@ impl Cursors {
         Some(slot)
     }
 
-    /// Steps the producer over up to `wanted` slots, which may now be written: the cursor of the first,
-    /// and how many.
+    /// Slots from [`Self::producer`] on that may be produced into, `wanted` at most.
     #[inline]
-    pub(crate) fn produce_many(&mut self, wanted: usize) -> (u32, u32) {
-        let count = at_most(self.free(), wanted);
-        let first = self.producer;
-        self.producer = first.wrapping_add(count);
-        (first, count)
+    pub(crate) fn free_up_to(&self, wanted: usize) -> u32 {
+        at_most(self.free(), wanted)
     }
 
-    /// Steps the producer back over `count` slots of the last that [`Self::produce_many`] gave.
+    /// Steps the producer over `count` slots, or as many as are free.
     #[inline]
-    pub(crate) fn unproduce(&mut self, count: u32) {
-        self.producer = self.producer.wrapping_sub(count.min(self.filled()));
+    pub(crate) fn produce_many(&mut self, count: u32) {
+        self.producer = self.producer.wrapping_add(count.min(self.free()));
     }
 
     /// Steps the consumer over up to `wanted` slots, which may now be read: the cursor of the first, and
@@ -139,6 +135,8 @@ mod tests {
     enum Step {
         Produce,
         Consume,
+        ProduceMany(u32),
+        ConsumeMany(u32),
         ObserveProducer(u32),
         ObserveConsumer(u32),
     }
@@ -147,6 +145,8 @@ mod tests {
         prop_oneof![
             4 => Just(Step::Produce),
             4 => Just(Step::Consume),
+            1 => (0..80_u32).prop_map(Step::ProduceMany),
+            1 => (0..80_u32).prop_map(Step::ConsumeMany),
             1 => (0..80_u32).prop_map(Step::ObserveProducer),
             1 => (0..80_u32).prop_map(Step::ObserveConsumer),
         ]
@@ -186,6 +186,19 @@ mod tests {
                         let any = produced > consumed;
                         prop_assert_eq!(cursors.consume(), any.then_some(wrapped(consumed)));
                         consumed += u64::from(any);
+                    }
+                    Step::ProduceMany(wanted) => {
+                        let room = u64::from(size) - (produced - consumed);
+                        let count = cursors.free_up_to(wanted as usize);
+                        prop_assert_eq!(u64::from(count), room.min(u64::from(wanted)));
+                        cursors.produce_many(wanted);
+                        produced += u64::from(count);
+                    }
+                    Step::ConsumeMany(wanted) => {
+                        let count = (produced - consumed).min(u64::from(wanted));
+                        let expected = (wrapped(consumed), wrapped(count));
+                        prop_assert_eq!(cursors.consume_many(wanted as usize), expected);
+                        consumed += count;
                     }
                     Step::ObserveProducer(ahead) => {
                         let seen = produced + u64::from(ahead);

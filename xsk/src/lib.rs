@@ -75,8 +75,9 @@ mod sys;
 pub mod testing;
 mod tx_metadata;
 mod umem;
+mod vlan_stripping;
 
-pub use config::{BindMode, BusyPoll, RingSizes, SocketConfig, UmemConfig};
+pub use config::{BindMode, BusyPoll, ChunkFit, RingSizes, SocketConfig, UmemConfig};
 pub use error::Error;
 pub use frame::{Frame, TooLong};
 pub use ledger::{Census, Imbalance};
@@ -84,3 +85,4 @@ pub use nic::{Channels, LinkFlags, Nic};
 pub use queue::{Queue, Rejected};
 pub use socket::{Kernel, Socket, Statistics, Wake};
 pub use umem::Umem;
+pub use vlan_stripping::VlanStripping;

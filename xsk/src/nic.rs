@@ -14,10 +14,10 @@ use crate::sys;
 pub struct Nic {
     name: String,
     /// `name`, terminated.
-    c_name: CString,
+    pub(crate) c_name: CString,
     index: u32,
     /// Any socket will do: it says which network namespace is meant.
-    control: OwnedFd,
+    pub(crate) control: OwnedFd,
 }
 
 /// How many queues an interface has (`ETHTOOL_GCHANNELS`).
@@ -27,6 +27,8 @@ pub struct Channels {
     pub rx: u32,
     /// Queues that transmit: `combined` and `tx` together.
     pub tx: u32,
+    /// As many as can ever receive (`ethtool -L`): what a map of queues has to have room for.
+    pub rx_max: u32,
 }
 
 /// State of a link (`IFF_*`).
@@ -108,9 +110,14 @@ impl Nic {
         let channels = self.told("count the interface's queues", answer)?;
         let channels = channels.unwrap_or_default();
         let of = |more: u32| channels.combined_count.saturating_add(more).max(1);
+        let rx = of(channels.rx_count);
         Ok(Channels {
-            rx: of(channels.rx_count),
+            rx,
             tx: of(channels.tx_count),
+            rx_max: channels
+                .max_combined
+                .saturating_add(channels.max_rx)
+                .max(rx),
         })
     }
 
@@ -147,32 +154,21 @@ impl Nic {
             .then_some(address))
     }
 
-    /// Whether it takes the VLAN tags off what it receives before an XDP program sees it: with
-    /// rx-vlan-offload on, network cards do. `veth` only passes on what its peer keeps beside a
-    /// packet, and leaves tags within a packet where they are; it counts as one that does not.
-    ///
-    /// A driver that cannot say does not.
+    /// The name of its driver; `None` from one that does not tell.
     ///
     /// # Errors
     /// As [`mtu`](Self::mtu).
-    pub fn strips_vlan_tags(&self) -> Result<bool, Error> {
-        let control = self.control.as_fd();
-        let features = self.told(
-            "ask for the interface's features",
-            sys::interface_features(control, &self.c_name),
-        )?;
-        if features.is_none_or(|features| features & sys::ETH_FLAG_RXVLAN == 0) {
-            return Ok(false);
-        }
-        let driver = self.told(
-            "ask for the interface's driver",
-            sys::interface_driver(control, &self.c_name),
-        )?;
-        Ok(driver.as_deref() != Some("veth"))
+    pub fn driver(&self) -> Result<Option<String>, Error> {
+        let answer = sys::interface_driver(self.control.as_fd(), &self.c_name);
+        self.told("ask for the interface's driver", answer)
     }
 
     /// An answer, or `None` from a driver that does not know the question.
-    fn told<T>(&self, operation: &'static str, answer: io::Result<T>) -> Result<Option<T>, Error> {
+    pub(crate) fn told<T>(
+        &self,
+        operation: &'static str,
+        answer: io::Result<T>,
+    ) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
@@ -204,8 +200,15 @@ mod tests {
         assert_eq!(lo.mac().unwrap(), Some([0; 6]));
         assert!(lo.mtu().unwrap() >= 1280);
         // The loopback driver does not count its queues.
-        assert_eq!(lo.channels().unwrap(), Channels { rx: 1, tx: 1 });
-        assert!(!lo.strips_vlan_tags().unwrap());
+        assert_eq!(
+            lo.channels().unwrap(),
+            Channels {
+                rx: 1,
+                tx: 1,
+                rx_max: 1
+            }
+        );
+        assert_eq!(lo.driver().unwrap(), None);
     }
 
     #[test]

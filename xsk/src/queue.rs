@@ -1,6 +1,7 @@
 //! A UMEM with its four rings: how frames flow.
 
 use std::iter;
+use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::frame::Frame;
@@ -32,6 +33,25 @@ pub struct Rejected {
     pub foreign: u64,
     /// Looks at a kernel cursor that pointed where it cannot be. Nothing moved.
     pub cursor: u64,
+}
+
+impl Add for Rejected {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rx_address: self.rx_address.wrapping_add(other.rx_address),
+            rx_length: self.rx_length.wrapping_add(other.rx_length),
+            rx_options: self.rx_options.wrapping_add(other.rx_options),
+            completion_address: self
+                .completion_address
+                .wrapping_add(other.completion_address),
+            tx_runt: self.tx_runt.wrapping_add(other.tx_runt),
+            tx_headroom: self.tx_headroom.wrapping_add(other.tx_headroom),
+            foreign: self.foreign.wrapping_add(other.foreign),
+            cursor: self.cursor.wrapping_add(other.cursor),
+        }
+    }
 }
 
 impl Rejected {

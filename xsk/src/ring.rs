@@ -212,21 +212,19 @@ impl<T: Plain> Producer<T> {
     }
 
     /// Pushes what `entries` yields, `count` at most and not beyond the room there is; returns how many.
-    ///
-    /// The cursor is stepped once, before: what is said of [`push`](Self::push) holds for each.
     #[inline]
     pub(crate) fn push_each(&mut self, count: usize, entries: impl Iterator<Item = T>) -> usize {
-        let (first, count) = self.cursors.produce_many(count);
+        let (first, room) = (self.cursors.producer(), self.cursors.free_up_to(count));
         let slots = self.ring.slots();
         let mut pushed: u32 = 0;
         // In this order, so that no entry is taken that there is no slot for.
-        for (step, entry) in (0..count).zip(entries) {
+        for (step, entry) in (0..room).zip(entries) {
             let slot = slots.at(first.wrapping_add(step));
-            // SAFETY: the slot is in bounds, and `produce_many` says that the consumer has released it.
+            // SAFETY: the slot is in bounds, and `free_up_to` says that the consumer has released it.
             unsafe { slot.write_volatile(entry) };
             pushed = step.wrapping_add(1);
         }
-        self.cursors.unproduce(count.wrapping_sub(pushed));
+        self.cursors.produce_many(pushed);
         pushed as usize
     }
 

@@ -1,6 +1,7 @@
 //! The AF_XDP socket: set-up, bind, wake-up, statistics.
 
 use std::io;
+use std::ops::Add;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,6 +84,25 @@ pub struct Statistics {
     pub rx_fill_ring_empty_descs: u64,
     /// How often the kernel found the tx ring empty.
     pub tx_ring_empty_descs: u64,
+}
+
+impl Add for Statistics {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rx_dropped: self.rx_dropped.wrapping_add(other.rx_dropped),
+            rx_invalid_descs: self.rx_invalid_descs.wrapping_add(other.rx_invalid_descs),
+            tx_invalid_descs: self.tx_invalid_descs.wrapping_add(other.tx_invalid_descs),
+            rx_ring_full: self.rx_ring_full.wrapping_add(other.rx_ring_full),
+            rx_fill_ring_empty_descs: self
+                .rx_fill_ring_empty_descs
+                .wrapping_add(other.rx_fill_ring_empty_descs),
+            tx_ring_empty_descs: self
+                .tx_ring_empty_descs
+                .wrapping_add(other.tx_ring_empty_descs),
+        }
+    }
 }
 
 /// An AF_XDP socket bound to one queue of an interface. The packets flow by the [`Queue`] opened

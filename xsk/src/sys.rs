@@ -14,12 +14,17 @@ use std::ptr;
 /// headroom (`include/uapi/linux/bpf.h`).
 pub(crate) const XDP_PACKET_HEADROOM: u32 = 256;
 
-/// `ETHTOOL_GDRVINFO`, `ETHTOOL_GFLAGS` and `ETHTOOL_GCHANNELS` (`include/uapi/linux/ethtool.h`).
+/// Commands of `SIOCETHTOOL` (`include/uapi/linux/ethtool.h`, as all of ethtool here).
 const ETHTOOL_GDRVINFO: u32 = 0x03;
-const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_GSTRINGS: u32 = 0x1b;
+const ETHTOOL_GSSET_INFO: u32 = 0x37;
+const ETHTOOL_GFEATURES: u32 = 0x3a;
+const ETHTOOL_SFEATURES: u32 = 0x3b;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
-/// `ETH_FLAG_RXVLAN`: rx-vlan-offload is on.
-pub(crate) const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+/// `ETH_SS_FEATURES`: the string set of feature names.
+const ETH_SS_FEATURES: u32 = 4;
+/// `ETH_GSTRING_LEN`: octets of a name, padded by zeros.
+const ETH_GSTRING_LEN: usize = 32;
 /// `SIOCETHTOOL` (`include/uapi/linux/sockios.h`).
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
@@ -28,21 +33,41 @@ const SIOCETHTOOL: libc::Ioctl = 0x8946;
 #[derive(Clone, Copy, Default)]
 pub(crate) struct EthtoolChannels {
     cmd: u32,
-    max_rx: u32,
+    pub(crate) max_rx: u32,
     max_tx: u32,
     max_other: u32,
-    max_combined: u32,
+    pub(crate) max_combined: u32,
     pub(crate) rx_count: u32,
     pub(crate) tx_count: u32,
     other_count: u32,
     pub(crate) combined_count: u32,
 }
 
-/// `struct ethtool_value` (`include/uapi/linux/ethtool.h`).
+/// `struct ethtool_sset_info` for one set.
 #[repr(C)]
-struct EthtoolValue {
+struct EthtoolSsetInfo {
     cmd: u32,
-    data: u32,
+    reserved: u32,
+    sset_mask: u64,
+    size: u32,
+}
+
+/// `struct ethtool_get_features_block`: a bit for each of 32 features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FeatureBlock {
+    /// Those that can be switched.
+    pub(crate) available: u32,
+    /// Those that are on.
+    pub(crate) active: u32,
+}
+
+/// `struct ethtool_set_features_block`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FeatureChange {
+    /// Features to switch.
+    pub(crate) valid: u32,
+    /// Those of them to switch on.
+    pub(crate) requested: u32,
 }
 
 /// `struct ethtool_drvinfo` (`include/uapi/linux/ethtool.h`).
@@ -269,15 +294,77 @@ pub(crate) fn interface_channels(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<
     Ok(channels)
 }
 
-/// `ETHTOOL_GFLAGS`: some of the features that are switched on.
-pub(crate) fn interface_features(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<u32> {
-    let mut value = EthtoolValue {
-        cmd: ETHTOOL_GFLAGS,
-        data: 0,
+/// `ETHTOOL_GSTRINGS`: the names of the features, in the order of their bits. The same for every
+/// interface; a name may be empty.
+pub(crate) fn feature_names(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<String>> {
+    let mut info = EthtoolSsetInfo {
+        cmd: ETHTOOL_GSSET_INFO,
+        reserved: 0,
+        sset_mask: 1 << ETH_SS_FEATURES,
+        size: 0,
     };
-    // SAFETY: an `ethtool_value`, as the command in it says.
-    unsafe { ethtool(fd, name, &raw mut value) }?;
-    Ok(value.data)
+    // SAFETY: an `ethtool_sset_info` that asks for one set and has room for the size of one.
+    unsafe { ethtool(fd, name, &raw mut info) }?;
+    let count = info.size as usize;
+
+    // `struct ethtool_gstrings`: three words, then the names.
+    let mut words = vec![0_u32; 3 + count * ETH_GSTRING_LEN / size_of::<u32>()];
+    words[..2].copy_from_slice(&[ETHTOOL_GSTRINGS, ETH_SS_FEATURES]);
+    // SAFETY: there is room for as many names as the kernel said; their number is the kernel's own
+    // constant.
+    unsafe { ethtool(fd, name, words.as_mut_ptr()) }?;
+    let octets: Vec<u8> = words[3..]
+        .iter()
+        .flat_map(|word| word.to_ne_bytes())
+        .collect();
+    Ok(octets
+        .chunks_exact(ETH_GSTRING_LEN)
+        .map(|octets| {
+            let end = octets.iter().position(|&octet| octet == 0);
+            String::from_utf8_lossy(&octets[..end.unwrap_or(ETH_GSTRING_LEN)]).into_owned()
+        })
+        .collect())
+}
+
+/// `ETHTOOL_GFEATURES`: so many blocks, or fewer if the kernel has no more.
+pub(crate) fn interface_features(
+    fd: BorrowedFd<'_>,
+    name: &CStr,
+    blocks: usize,
+) -> io::Result<Vec<FeatureBlock>> {
+    const BLOCK: usize = 4;
+    let size = u32::try_from(blocks).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // `struct ethtool_gfeatures`: two words, then the blocks.
+    let mut words = vec![0_u32; 2 + blocks * BLOCK];
+    words[..2].copy_from_slice(&[ETHTOOL_GFEATURES, size]);
+    // SAFETY: the kernel writes no more blocks than the second word says.
+    unsafe { ethtool(fd, name, words.as_mut_ptr()) }?;
+    Ok(words[2..]
+        .chunks_exact(BLOCK)
+        .take(words[1] as usize)
+        .map(|block| FeatureBlock {
+            available: block[0],
+            active: block[2],
+        })
+        .collect())
+}
+
+/// `ETHTOOL_SFEATURES`. A feature that cannot be switched is no error.
+pub(crate) fn set_interface_features(
+    fd: BorrowedFd<'_>,
+    name: &CStr,
+    changes: &[FeatureChange],
+) -> io::Result<()> {
+    let size = u32::try_from(changes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // `struct ethtool_sfeatures`: two words, then the blocks.
+    let mut words = vec![ETHTOOL_SFEATURES, size];
+    words.extend(
+        changes
+            .iter()
+            .flat_map(|change| [change.valid, change.requested]),
+    );
+    // SAFETY: the kernel reads as many blocks as the second word says, and writes none.
+    unsafe { ethtool(fd, name, words.as_mut_ptr()) }
 }
 
 /// `ETHTOOL_GDRVINFO`: the name of the driver.

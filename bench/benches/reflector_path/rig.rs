@@ -323,6 +323,7 @@ fn meta(frame: &[u8], listener: ListenerId) -> Result<Vec<u8>, Box<dyn Error>> {
         payload_len: layout.payload_len,
         stamp_source: StampSource::KERNEL_TAI,
         vlan_tags: layout.vlan_tags,
+        generation: 0,
     };
     Ok(meta.to_bytes().to_vec())
 }

@@ -356,6 +356,7 @@ impl<'a> Rig<'a> {
             payload_len: 0,
             stamp_source: StampSource::KERNEL_TAI,
             vlan_tags: 0,
+            generation: 0,
         };
         Ok((frame, meta.to_bytes()))
     }

@@ -3,11 +3,13 @@
 mod drop;
 mod reflector;
 mod sender;
+mod shared;
 mod steering;
 
 pub use drop::DropProgram;
 pub use reflector::{Reflector, ReflectorProgram};
 pub use sender::{Sender, SenderProgram};
+pub use shared::{ListenerCounts, SharedMaps, Sizes};
 pub use steering::{Role, SteeringProgram};
 
 /// An object file, aligned as its 64-bit ELF header wants it.

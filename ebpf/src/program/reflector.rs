@@ -1,46 +1,38 @@
 //! The Session-Reflector's program.
 
-use libbpf_rs::{MapCore, MapFlags};
-
 use super::Elf;
+use super::shared::SharedMaps;
 use super::steering::{Role, SteeringProgram};
-use crate::{ListenerKey, MapError, Rule};
+use crate::LoadError;
 
 static ELF: &Elf<[u8]> = &Elf(*include_bytes!(concat!(
     env!("OUT_DIR"),
     "/reflector.bpf.o"
 )));
 
-/// The Session-Reflector: lets in what its listeners match.
+/// The Session-Reflector: lets in what its process's rules answer.
 #[derive(Debug)]
-pub enum Reflector {}
+pub struct Reflector(());
 
 impl Role for Reflector {
     const ELF: &'static [u8] = &ELF.0;
     const NAME: &'static str = "reflector";
-    const KEYS: &'static str = "listeners";
 }
 
-/// The Session-Reflector's XDP program, loaded into the kernel.
+/// The Session-Reflector's XDP program, loaded into the kernel for one interface. What it answers is in
+/// the [`SharedMaps`] of the process.
 pub type ReflectorProgram = SteeringProgram<Reflector>;
 
 impl ReflectorProgram {
-    /// Lets packets that match `key` in.
+    /// Loads the program with room for sockets on `queues` receive queues.
+    ///
+    /// `frags` promises the kernel that multi-buffer frames are understood (they are passed on).
+    /// Drivers at jumbo MTUs demand it; where an attachment is refused with it, try without.
     ///
     /// # Errors
     ///
-    /// The map is full (65 536 listeners).
-    pub fn add_listener(&self, key: &ListenerKey, rule: Rule) -> Result<(), MapError> {
-        self.keys
-            .with(|map| map.update(&key.to_bytes(), &rule.to_bytes(), MapFlags::ANY))
-    }
-
-    /// Sends packets that match `key` to the kernel again.
-    ///
-    /// # Errors
-    ///
-    /// There is no such listener.
-    pub fn remove_listener(&self, key: &ListenerKey) -> Result<(), MapError> {
-        self.keys.with(|map| map.delete(&key.to_bytes()))
+    /// See [`LoadError`].
+    pub fn load(shared: &SharedMaps, queues: u32, frags: bool) -> Result<Self, LoadError> {
+        Self::load_with(queues, frags, &shared.all(), |_| Ok(Reflector(())))
     }
 }

@@ -1,57 +1,52 @@
 //! A program that steers packets to AF_XDP sockets (`steer.h`), whoever's: sockets, interfaces, counters.
 
 use std::fmt::Debug;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapFlags, Object, ProgramInput, ProgramOutput};
 
 use crate::object::{self, Map};
 use crate::{AttachError, Attachment, Interface, LoadError, MapError, Mode, VerdictCounts};
 
-/// Whose program it is. Only this crate has any.
+/// Whose program it is, and the maps that only that one has. Only this crate has any.
 pub trait Role: Debug {
     /// The object file.
     const ELF: &'static [u8];
     /// The program's name in it.
     const NAME: &'static str;
-    /// The map of what the program lets in.
-    const KEYS: &'static str;
 }
 
-/// An XDP program that steers packets to AF_XDP sockets, loaded into the kernel. What it lets in is
-/// its role's affair: see [`ReflectorProgram`](crate::ReflectorProgram) and
+/// An XDP program that steers packets to AF_XDP sockets, loaded into the kernel for one interface.
+/// What it lets in is its role's affair: see [`ReflectorProgram`](crate::ReflectorProgram) and
 /// [`SenderProgram`](crate::SenderProgram).
 #[derive(Debug)]
 pub struct SteeringProgram<R: Role> {
     object: Object,
     program: OwnedFd,
     xsks: Map,
-    interfaces: Map,
+    attached_to: Map,
     verdicts: Map,
-    pub(super) keys: Map,
-    role: PhantomData<R>,
+    pub(super) role: R,
 }
 
 impl<R: Role> SteeringProgram<R> {
-    /// Loads the program with room for sockets on `queues` receive queues.
-    ///
-    /// `frags` promises the kernel that multi-buffer frames are understood (they are passed on).
-    /// Drivers at jumbo MTUs demand it; where an attachment is refused with it, try without.
-    ///
-    /// # Errors
-    ///
-    /// See [`LoadError`].
-    pub fn load(queues: u32, frags: bool) -> Result<Self, LoadError> {
-        let object = object::load(R::ELF, frags, &[("xsks", queues.max(1))])?;
+    /// Loads the program with room for sockets on `queues` receive queues, on top of maps that are
+    /// there already.
+    pub(super) fn load_with(
+        queues: u32,
+        frags: bool,
+        reuse: &[&Map],
+        role: impl FnOnce(&Object) -> Result<R, LoadError>,
+    ) -> Result<Self, LoadError> {
+        let object = object::load(R::ELF, frags, &[("xsks", queues.max(1))], reuse)?;
         Ok(Self {
             xsks: object::map(&object, "xsks")?,
-            interfaces: object::map(&object, "interfaces")?,
+            attached_to: object::map(&object, "attached_to")?,
             verdicts: object::map(&object, "verdicts")?,
-            keys: object::map(&object, R::KEYS)?,
             program: object::program_fd(&object, R::NAME)?,
+            role: role(&object)?,
             object,
-            role: PhantomData,
         })
     }
 
@@ -68,22 +63,23 @@ impl<R: Role> SteeringProgram<R> {
     ///
     /// # Errors
     ///
-    /// The queue is beyond those given to [`Self::load`], or the socket is not bound.
+    /// The queue is beyond those given when it was loaded, or the socket is not bound.
     pub fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
         let value = socket.as_raw_fd().to_ne_bytes();
         self.xsks
             .with(|map| map.update(&queue.to_ne_bytes(), &value, MapFlags::ANY))
     }
 
-    /// Tells the program the facts of an interface it is attached to.
+    /// Tells the program the facts of the interface it is attached to. Before that it takes nothing for
+    /// ours.
     ///
     /// # Errors
     ///
-    /// More than 64 interfaces.
+    /// The kernel refuses to write the map.
     pub fn set_interface(&self, ifindex: u32, interface: Interface) -> Result<(), MapError> {
-        let key = ifindex.to_ne_bytes();
-        self.interfaces
-            .with(|map| map.update(&key, &interface.to_bytes(), MapFlags::ANY))
+        let only = 0_u32.to_ne_bytes();
+        self.attached_to
+            .with(|map| map.update(&only, &interface.to_bytes(ifindex), MapFlags::ANY))
     }
 
     /// Packets per verdict so far.
@@ -94,14 +90,7 @@ impl<R: Role> SteeringProgram<R> {
     pub fn verdicts(&self) -> Result<VerdictCounts, MapError> {
         let mut counts = VerdictCounts::default();
         for (index, count) in (0_u32..).zip(&mut counts.0) {
-            let per_cpu = self
-                .verdicts
-                .with(|map| map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY))?
-                .unwrap_or_default();
-            *count = per_cpu
-                .iter()
-                .filter_map(|value| value.as_slice().try_into().ok().map(u64::from_ne_bytes))
-                .sum();
+            [*count] = self.verdicts.sum_of_cpus(index)?;
         }
         Ok(counts)
     }
@@ -119,5 +108,15 @@ impl<R: Role> SteeringProgram<R> {
         object::program(&self.object, R::NAME)?
             .test_run(input)
             .map_err(LoadError::Refused)
+    }
+
+    /// Runs the program `repeat` times over a frame, and returns the mean time of a run. What a run
+    /// leaves behind, the next one finds: metadata above all.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::test_run`].
+    pub fn time_runs(&self, frame: &[u8], repeat: u32) -> Result<Duration, LoadError> {
+        object::time_runs(&self.object, R::NAME, frame, repeat)
     }
 }

@@ -18,6 +18,7 @@ pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub const FRAME_LIMIT: u16 = 1700;
 
 /// `enum xdp_action` of `linux/bpf.h`.
+const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
 
@@ -109,6 +110,12 @@ impl<R: Role> Bench<R> {
         assert_eq!(outcome.frame, frame, "a passed packet is untouched");
     }
 
+    pub fn assert_dropped(&self, frame: &[u8], verdict: Verdict) {
+        assert!(verdict.is_drop());
+        let outcome = self.run(frame);
+        assert_eq!((outcome.verdict, outcome.action), (verdict, XDP_DROP));
+    }
+
     pub fn assert_redirected(&self, frame: &[u8]) -> RxMeta {
         let outcome = self.run(frame);
         assert_eq!(
@@ -141,21 +148,35 @@ impl<R: Role> Bench<R> {
         self.assert_passed(&of_length(limit + 1), Verdict::PassedTooLong);
         // Longer than a page: the kernel runs it as a multi-buffer frame.
         self.assert_passed(&of_length(6000), Verdict::PassedTooLong);
+        // What follows the datagram counts, too.
+        self.assert_redirected(&plain.clone().pad_to(limit).build());
+        self.assert_passed(
+            &plain.clone().pad_to(limit + 1).build(),
+            Verdict::PassedTooLong,
+        );
+        self.assert_passed(&plain.clone().pad_to(6000).build(), Verdict::PassedTooLong);
     }
 
     /// The context is not reset between the runs of one call: metadata must not pile up.
     pub fn assert_redirects_repeatedly(&self, frame: &[u8]) {
-        const RUNS: u32 = 1000;
-        let before = self.program.verdicts().unwrap().of(Verdict::Redirected);
-        self.program
-            .test_run(ProgramInput {
-                data_in: Some(frame),
-                repeat: RUNS,
-                ..ProgramInput::default()
-            })
-            .unwrap();
-        let after = self.program.verdicts().unwrap().of(Verdict::Redirected);
-        assert_eq!(after - before, u64::from(RUNS));
+        assert_eq!(self.flood(frame, 1000, Verdict::Redirected), 1000);
+    }
+
+    /// Whether a single run redirects the frame: without a look at the counters, for many frames.
+    pub fn redirects(&self, frame: &[u8]) -> bool {
+        let output = self.program.test_run(ProgramInput {
+            data_in: Some(frame),
+            ..ProgramInput::default()
+        });
+        output.unwrap().return_value == XDP_REDIRECT
+    }
+
+    /// Runs the program over a frame so many times, microseconds in all (the call takes longer: the
+    /// kernel prepares for speed); returns how many had this verdict.
+    pub fn flood(&self, frame: &[u8], times: u32, verdict: Verdict) -> u64 {
+        let before = self.program.verdicts().unwrap().of(verdict);
+        self.program.time_runs(frame, times).unwrap();
+        self.program.verdicts().unwrap().of(verdict) - before
     }
 }
 

@@ -4,5 +4,10 @@
 #![cfg(test)]
 
 mod bench;
+mod clients;
+mod generations;
+mod guard;
+mod limits;
 mod reflector;
+mod rules;
 mod sender;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use ebpf::{Sender, SenderProgram, SessionKey, SessionRange, Verdict};
+use ebpf::{Scope, Sender, SenderProgram, SessionKey, SessionRange, Verdict};
 use testbed::frames::{CUSTOMER_TAG, SERVICE_TAG};
 use testbed::{Need, UdpFrame, skip_unless};
 
@@ -35,9 +35,7 @@ fn bench(with_socket: bool) -> Bench<Sender> {
 
 fn key(local: IpAddr, remote: IpAddr) -> SessionKey {
     SessionKey {
-        ifindex: LOOPBACK,
-        outer_vid: 0,
-        inner_vid: 0,
+        scope: Scope::untagged(LOOPBACK),
         local,
         remote,
         remote_port: REMOTE_PORT,
@@ -175,7 +173,7 @@ fn sessions_of_another_interface_do_not_match() {
     in_namespace(|| {
         let bench = bench(true);
         let elsewhere = SessionKey {
-            ifindex: LOOPBACK + 1,
+            scope: Scope::untagged(LOOPBACK + 1),
             ..key_v4()
         };
         bench.program.remove_sessions(&key_v4()).unwrap();
@@ -198,10 +196,13 @@ fn a_reply_carries_the_tags_of_its_request() {
         bench.assert_passed(&single, Verdict::PassedNoSession);
         bench.assert_passed(&double, Verdict::PassedNoSession);
 
-        let add = |outer_vid, inner_vid, key, first_session| {
+        let add = |outer_vid, inner_vid, key: SessionKey, first_session| {
             let key = SessionKey {
-                outer_vid,
-                inner_vid,
+                scope: Scope {
+                    outer_vid,
+                    inner_vid,
+                    ..key.scope
+                },
                 ..key
             };
             let range = SessionRange {

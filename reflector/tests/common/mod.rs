@@ -76,6 +76,24 @@ impl Summary {
         [1, 2, 3].map(|column| words[column].parse().unwrap())
     }
 
+    /// Datagrams that UDP sockets received, and those of them that were answered.
+    pub fn sockets(&self) -> [u64; 2] {
+        let line = self
+            .0
+            .lines()
+            .find(|line| line.starts_with("UDP sockets: "));
+        let count = |meaning| {
+            let items = line
+                .iter()
+                .flat_map(|line| line.trim_start_matches("UDP sockets: ").split(", "));
+            let mut found = items.filter_map(|item| item.strip_suffix(meaning));
+            found
+                .next()
+                .map_or(0, |count| count.trim().parse().unwrap())
+        };
+        [count("received"), count("reflected")]
+    }
+
     /// The count in front of `meaning`; 0 if the summary does not mention it.
     pub fn count(&self, meaning: &str) -> u64 {
         let items = self

@@ -255,6 +255,7 @@ pub fn meta_of(frame: &[u8]) -> Option<RxMeta> {
         payload_len: layout.payload_len,
         stamp_source: StampSource::KERNEL_TAI,
         vlan_tags: layout.vlan_tags,
+        generation: 0,
     })
 }
 

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ebpf::{
-    Attached, Attempt, BestError, Interface, LoadError, MapError, Mode, SenderProgram, SessionKey,
-    SessionRange, attach_best,
+    Attached, Attempt, BestError, Interface, LoadError, MapError, Mode, Scope, SenderProgram,
+    SessionKey, SessionRange, attach_best,
 };
-use xsk::{BindMode, Nic, Queue, Socket, SocketConfig, Umem, UmemConfig};
+use xsk::{BindMode, ChunkFit, Nic, Queue, Socket, SocketConfig, Umem, UmemConfig, VlanStripping};
 
 use crate::args::{TransportArg, TxStampsArg};
 use crate::config::Config;
@@ -24,13 +24,6 @@ use crate::transport::ports::{self, PortPlan, Ports};
 
 use super::outbox::StampClock;
 
-/// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: the kernel puts packets this far into a chunk.
-const KERNEL_HEADROOM: u32 = 256;
-const SMALL_CHUNK: u32 = 2048;
-const LARGE_CHUNK: u32 = 4096;
-/// Octets of an Ethernet header, and of a VLAN tag.
-const ETHERNET: u32 = 14;
-const VLAN: u32 = 4;
 /// Entries of the receive and the fill ring: replies that may wait while a probe is waited for.
 const RX_RING: u32 = 4096;
 /// Entries of the transmit and the completion ring, and template frames.
@@ -90,10 +83,15 @@ pub enum SetupError {
     NoCarrier(String),
     /// The program would not see the tags that tell whose replies are ours.
     #[error(
-        "{0} takes VLAN tags off before XDP sees them, so no reply would be found; switch that off \
-         with: ethtool -K {0} rxvlan off"
+        "{interface} takes VLAN tags off before XDP sees them, so no reply would be found; switch \
+         that off with: ethtool -K {interface} {off}", off = .stripping.ethtool_off()
     )]
-    TagsStripped(String),
+    TagsStripped {
+        /// Its name.
+        interface: String,
+        /// Which tags.
+        stripping: VlanStripping,
+    },
     /// More queues asked for than there are.
     #[error("--queues {asked} is more than the {queues} of {interface} that send and receive")]
     Queues {
@@ -128,7 +126,7 @@ impl SetupError {
             Self::Open(_)
             | Self::Frame(_)
             | Self::NoCarrier(_)
-            | Self::TagsStripped(_)
+            | Self::TagsStripped { .. }
             | Self::Queues { .. } => false,
         }
     }
@@ -180,10 +178,16 @@ impl Setup {
 pub fn open(config: &Config, target: SocketAddr) -> Result<Setup, SetupError> {
     let path = find_path(config, target)?;
     let nic = Nic::by_index(path.ifindex)?;
-    if !config.path.vlans.is_empty() && nic.strips_vlan_tags()? {
-        return Err(SetupError::TagsStripped(path.interface));
+    let stripping = nic.hidden_vlan_tags()?;
+    if !config.path.vlans.is_empty() && stripping.is_on() {
+        let interface = path.interface;
+        return Err(SetupError::TagsStripped {
+            interface,
+            stripping,
+        });
     }
-    let chunk = check_length(config, &path, target)?;
+    check_length(config, &path, target)?;
+    let fit = ChunkFit::for_mtu(path.mtu);
     let channels = nic.channels()?;
     // Copy-mode transmit takes nothing for a transmit queue that does not exist, and says nothing.
     let senders = senders(config, &path, channels.rx.min(channels.tx))?;
@@ -211,7 +215,7 @@ pub fn open(config: &Config, target: SocketAddr) -> Result<Setup, SetupError> {
         queues.push(open_queue(
             &path,
             queue,
-            chunk,
+            fit.chunk_size,
             program.mode(),
             tx_metadata,
         )?);
@@ -221,12 +225,11 @@ pub fn open(config: &Config, target: SocketAddr) -> Result<Setup, SetupError> {
     for (number, port) in (0u32..).zip(&queues) {
         program.set_socket(number, port.socket.as_fd())?;
     }
-    let frame_limit = u16::try_from(chunk - KERNEL_HEADROOM).unwrap_or(u16::MAX);
     program.set_interface(
         path.ifindex,
         Interface {
             mac: path.source_mac,
-            frame_limit,
+            frame_limit: fit.frame_limit,
         },
     )?;
     // Last: from here on replies come to us.
@@ -262,9 +265,11 @@ impl Setup {
                 continue;
             }
             let key = SessionKey {
-                ifindex: self.path.ifindex,
-                outer_vid: vid(0),
-                inner_vid: vid(1),
+                scope: Scope {
+                    ifindex: self.path.ifindex,
+                    outer_vid: vid(0),
+                    inner_vid: vid(1),
+                },
                 local,
                 remote: target.ip(),
                 remote_port: target.port(),
@@ -295,16 +300,14 @@ fn find_path(config: &Config, target: SocketAddr) -> Result<Path, PathError> {
     })
 }
 
-/// The chunk size for the interface's frames, if a probe fits the path and a chunk.
-fn check_length(config: &Config, path: &Path, target: SocketAddr) -> Result<u32, SetupError> {
+/// Refuses a probe that does not fit the path and a chunk.
+fn check_length(config: &Config, path: &Path, target: SocketAddr) -> Result<(), SetupError> {
     let headers = if target.is_ipv4() { 28 } else { 48 };
     let size = config.probe.size;
     let packet = u32::try_from(size)
         .unwrap_or(u32::MAX)
         .saturating_add(headers);
-    let link = ETHERNET + 2 * VLAN;
-    let in_chunk = LARGE_CHUNK - KERNEL_HEADROOM - link;
-    let most = path.mtu.min(in_chunk);
+    let most = path.mtu.min(ChunkFit::LARGE.packet_limit().into());
     if packet > most {
         return Err(SetupError::TooLong {
             size,
@@ -313,11 +316,7 @@ fn check_length(config: &Config, path: &Path, target: SocketAddr) -> Result<u32,
             most,
         });
     }
-    Ok(if path.mtu + link <= SMALL_CHUNK - KERNEL_HEADROOM {
-        SMALL_CHUNK
-    } else {
-        LARGE_CHUNK
-    })
+    Ok(())
 }
 
 /// How many of `queues` queues send.

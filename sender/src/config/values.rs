@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub use wire::dscp::Dscp;
+
 use crate::schedule::Pace;
 use crate::schedule::pace::PaceError;
 
@@ -54,48 +56,6 @@ impl FromStr for Share {
             .filter(|ratio| (0.0..1.0).contains(ratio))
             .map(Self)
             .ok_or_else(|| "write a share below 100 %, like 0.1% or 0.001".to_owned())
-    }
-}
-
-/// `--dscp`: a Differentiated Services Code Point (RFC 2474).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dscp(u8);
-
-impl Dscp {
-    /// Its value, 0 to 63.
-    pub fn value(self) -> u8 {
-        self.0
-    }
-}
-
-impl FromStr for Dscp {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let lower = text.to_ascii_lowercase();
-        let digit = |at: usize| {
-            lower
-                .as_bytes()
-                .get(at)
-                .map(|octet| octet.wrapping_sub(b'0'))
-        };
-        let named = match (lower.get(..2), lower.len()) {
-            (Some("be" | "df"), 2) => Some(0),
-            (Some("ef"), 2) => Some(46),
-            (Some("va"), 2) => Some(44),
-            (Some("le"), 2) => Some(1),
-            // RFC 2474 section 4.2.2.2.
-            (Some("cs"), 3) => digit(2).filter(|class| *class < 8).map(|class| class << 3),
-            // RFC 2597 section 6.
-            (Some("af"), 4) => match (digit(2), digit(3)) {
-                (Some(class @ 1..=4), Some(drop @ 1..=3)) => Some((class << 3) | (drop << 1)),
-                _ => None,
-            },
-            _ => lower.parse().ok().filter(|value| *value < 64),
-        };
-        named.map(Self).ok_or_else(|| {
-            "it is no DSCP: write 0 to 63, or be, le, cs0 to cs7, af11 to af43, va or ef".to_owned()
-        })
     }
 }
 
@@ -215,26 +175,6 @@ mod tests {
         }
         for text in ["", "%", "-1%", "100%", "1", "NaN"] {
             assert!(text.parse::<Share>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn dscp_has_numbers_and_names() {
-        for (text, value) in [
-            ("0", 0),
-            ("63", 63),
-            ("EF", 46),
-            ("af11", 10),
-            ("af43", 38),
-            ("cs6", 48),
-            ("le", 1),
-            ("be", 0),
-            ("va", 44),
-        ] {
-            assert_eq!(text.parse().map(Dscp::value), Ok(value), "{text}");
-        }
-        for text in ["", "64", "-1", "af44", "af50", "af1", "cs8", "efe", "é"] {
-            assert!(text.parse::<Dscp>().is_err(), "{text}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! a transport that writes frames itself.
 //!
 //! ```text
-//! PathRequest ─► link:      the interface or VRF asked for
+//! PathRequest ─► host:      the interface or VRF asked for
 //!             ─► route:     RTM_GETROUTE ─► egress interface, next hop, source address, MTU
 //!             ─► neighbour: RTM_GETNEIGH, after the kernel resolved it if need be ─► MAC address
 //!             ─► Path
@@ -13,9 +13,7 @@
 //! answers is true at that moment; a route that changes later is not noticed.
 
 mod error;
-mod link;
 mod neighbour;
-mod netlink;
 mod route;
 
 pub use error::PathError;
@@ -23,8 +21,7 @@ pub use error::PathError;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use link::Link;
-use netlink::Netlink;
+use host::{HostView, Link, Netlink};
 use route::{Query, Route};
 
 /// How long a neighbour may take to answer: the kernel asks three times, a second apart.
@@ -87,7 +84,8 @@ pub fn find(request: &PathRequest) -> Result<Path, PathError> {
         return Err(PathError::NotUnicast(request.target));
     }
     let mut netlink = Netlink::open().map_err(PathError::system("open a netlink socket"))?;
-    let oif = outgoing(&mut netlink, request)?;
+    let host = HostView::read().map_err(PathError::system("list the interfaces"))?;
+    let oif = outgoing(&host, request)?;
     if let Some(source) = request.source {
         check_source(&mut netlink, request.target, source, oif)?;
     }
@@ -105,13 +103,13 @@ pub fn find(request: &PathRequest) -> Result<Path, PathError> {
         }
         (route, _) => route?,
     };
-    let link = link::by_index(&mut netlink, route.oif)?;
-    let source_mac = usable(&link)?;
-    let source = source_of(request, &route, &link)?;
+    let link = by_index(&host, route.oif)?;
+    let source_mac = usable(link)?;
+    let source = source_of(request, &route, link)?;
     let next_hop = route.next_hop.unwrap_or(request.target);
     let next_hop_mac = match request.next_hop_mac {
         Some(mac) => mac,
-        None => neighbour::resolve(&mut netlink, &link, next_hop, request.timeout)?,
+        None => neighbour::resolve(&mut netlink, link, next_hop, request.timeout)?,
     };
     Ok(Path {
         ifindex: link.index,
@@ -120,7 +118,7 @@ pub fn find(request: &PathRequest) -> Result<Path, PathError> {
         next_hop,
         next_hop_mac,
         mtu: route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
-        interface: link.name,
+        interface: link.name.clone(),
     })
 }
 
@@ -142,13 +140,13 @@ fn local(netlink: &mut Netlink, address: IpAddr, oif: u32) -> Result<bool, PathE
 }
 
 /// Index of the interface or VRF that the request names; 0 for none.
-fn outgoing(netlink: &mut Netlink, request: &PathRequest) -> Result<u32, PathError> {
+fn outgoing(host: &HostView, request: &PathRequest) -> Result<u32, PathError> {
     let interface = match &request.interface {
-        Some(name) => Some(link::by_name(netlink, name)?),
-        None if request.scope != 0 => Some(link::by_index(netlink, request.scope)?),
+        Some(name) => Some(by_name(host, name)?),
+        None if request.scope != 0 => Some(by_index(host, request.scope)?),
         None => None,
     };
-    if let Some(link) = &interface
+    if let Some(link) = interface
         && request.scope != 0
         && link.index != request.scope
     {
@@ -158,22 +156,32 @@ fn outgoing(netlink: &mut Netlink, request: &PathRequest) -> Result<u32, PathErr
         });
     }
     let vrf = match &request.vrf {
-        Some(name) => Some(link::by_name(netlink, name)?),
+        Some(name) => Some(by_name(host, name)?),
         None => None,
     };
     match (interface, vrf) {
-        (_, Some(vrf)) if !vrf.is_vrf => Err(PathError::NotVrf(vrf.name)),
+        (_, Some(vrf)) if !vrf.is_vrf() => Err(PathError::NotVrf(vrf.name.clone())),
         (Some(link), Some(vrf)) if link.controller != Some(vrf.index) => {
             Err(PathError::OutsideVrf {
-                interface: link.name,
-                vrf: vrf.name,
+                interface: link.name.clone(),
+                vrf: vrf.name.clone(),
             })
         }
-        (Some(link), _) | (None, Some(link)) if !link.is_up => Err(PathError::Down(link.name)),
+        (Some(link), _) | (None, Some(link)) if !link.up => Err(PathError::Down(link.name.clone())),
         // The kernel finds the VRF of an interface that belongs to one.
         (Some(link), _) | (None, Some(link)) => Ok(link.index),
         (None, None) => Ok(0),
     }
+}
+
+fn by_name<'a>(host: &'a HostView, name: &str) -> Result<&'a Link, PathError> {
+    host.link(name)
+        .ok_or_else(|| PathError::NoInterface(name.to_owned()))
+}
+
+fn by_index(host: &HostView, index: u32) -> Result<&Link, PathError> {
+    host.by_index(index)
+        .ok_or_else(|| PathError::NoInterface(format!("with index {index}")))
 }
 
 /// Refuses a source that this host does not own, for which the kernel has less clear words, or
@@ -210,7 +218,7 @@ fn is_link_local(address: IpAddr) -> bool {
 /// MAC address of an interface that frames can leave by.
 fn usable(link: &Link) -> Result<[u8; 6], PathError> {
     match link.mac {
-        Some(mac) if link.is_up => Ok(mac),
+        Some(mac) if link.up => Ok(mac),
         Some(_) => Err(PathError::Down(link.name.clone())),
         None => Err(PathError::NotEthernet(link.name.clone())),
     }

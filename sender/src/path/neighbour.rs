@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use host::{ChangeWatch, Link, Netlink};
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::{
@@ -12,12 +13,8 @@ use netlink_packet_route::neighbour::{
 use nix::errno::Errno;
 
 use super::PathError;
-use super::link::Link;
-use super::netlink::{Netlink, News};
 use super::route::family;
 
-/// Multicast group of neighbour changes, `RTNLGRP_NEIGH` of `linux/rtnetlink.h`.
-const NEIGHBOUR_GROUP: u32 = 3;
 /// Longest pause between two looks at the table, in case some news went by.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -49,7 +46,7 @@ pub(super) fn resolve(
     };
     let table = PathError::system("read the neighbour table");
     let known = look_up(netlink, link.index, next_hop).map_err(table)?;
-    let news = News::of(NEIGHBOUR_GROUP).map_err(PathError::system("watch the neighbour table"))?;
+    let news = ChangeWatch::neighbours().map_err(PathError::system("watch the neighbour table"))?;
     // An entry that is known may be old: the kernel confirms it then, while it is used.
     let asked = ask(netlink, link.index, next_hop);
     if let Entry::Known(mac) = known {

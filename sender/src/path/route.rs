@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use host::Netlink;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia,
 };
@@ -10,7 +11,6 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use super::PathError;
-use super::netlink::Netlink;
 
 /// A question for a route.
 #[derive(Debug, Clone, Copy)]

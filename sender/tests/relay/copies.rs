@@ -22,7 +22,7 @@ fn lose_the_last(packet: &TestPacket, other: Fate) -> Fate {
 
 #[test]
 fn duplicates_are_told_apart_by_direction() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |packet| {
             let fate = match (packet.direction, packet.sequence % 10) {
@@ -47,7 +47,7 @@ fn duplicates_are_told_apart_by_direction() {
 
 #[test]
 fn duplicates_of_a_stateless_reflector_have_no_direction() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let config = ReflectorConfig::default();
         let scene = Scene::with(Ip::V6, &RelayConfig::default(), config, |packet| {
@@ -73,7 +73,7 @@ fn late_numbers(run: &Run) -> Held {
 
 #[test]
 fn late_replies_are_late_and_lost() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         // Two seconds of sending: whatever is held back is long there before the run ends.
         let held: Held = (0..200).filter(|number| number % 9 == 4).collect();
@@ -106,7 +106,7 @@ fn late_replies_are_late_and_lost() {
 
 #[test]
 fn a_late_reply_and_its_copies_are_one_late_packet_and_duplicates() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |packet| {
             let late = Duration::from_millis(500);
@@ -126,7 +126,7 @@ fn a_late_reply_and_its_copies_are_one_late_packet_and_duplicates() {
 
 #[test]
 fn reordering_on_the_way_back_is_measured_as_rfc_4737_has_it() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(ReflectorConfig::default(), |packet| {
             if packet.direction == Direction::Forward {
@@ -155,7 +155,7 @@ fn reordering_on_the_way_back_is_measured_as_rfc_4737_has_it() {
 
 #[test]
 fn reordering_on_the_way_there_costs_nothing_else() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |packet| match packet.direction {
             Direction::Forward if packet.sequence % 17 == 3 => {

@@ -19,7 +19,7 @@ fn backward(
 
 #[test]
 fn what_fails_its_checksum_is_lost() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for ip in [Ip::V4, Ip::V6] {
             let config = ReflectorConfig {
@@ -50,7 +50,7 @@ fn what_fails_its_checksum_is_lost() {
 
 #[test]
 fn garbage_with_a_right_checksum_is_invalid_and_answers_nothing() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(
             ReflectorConfig::default(),
@@ -76,7 +76,7 @@ fn garbage_with_a_right_checksum_is_invalid_and_answers_nothing() {
 
 #[test]
 fn damage_to_padding_does_no_harm() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(
             ReflectorConfig::default(),
@@ -91,7 +91,7 @@ fn damage_to_padding_does_no_harm() {
 
 #[test]
 fn requests_spoilt_on_the_way_there_are_not_taken_for_answered() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(ReflectorConfig::default(), |packet| {
             match (packet.direction, packet.sequence) {
@@ -113,7 +113,7 @@ fn requests_spoilt_on_the_way_there_are_not_taken_for_answered() {
 
 #[test]
 fn short_replies_count_down_to_the_end_of_what_they_echo() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(
             ReflectorConfig::default(),

@@ -24,7 +24,7 @@ fn measure(transport: Transport, config: ReflectorConfig, more: &[&str]) -> Run 
 
 #[test]
 fn every_figure_of_delay_follows_from_the_rows() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for ip in [Ip::V4, Ip::V6] {
             let config = ReflectorConfig::default();
@@ -55,7 +55,7 @@ fn every_figure_of_delay_follows_from_the_rows() {
 
 #[test]
 fn time_in_the_reflector_is_not_part_of_the_round_trip() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let config = ReflectorConfig {
             stamps: Stamps::Residence(Duration::from_millis(20)),
@@ -81,7 +81,7 @@ fn time_in_the_reflector_is_not_part_of_the_round_trip() {
 
 #[test]
 fn the_offset_of_the_clocks_is_in_both_one_way_delays_and_not_in_the_round_trip() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for offset in [HOUR, -HOUR] {
             let config = ReflectorConfig {
@@ -106,7 +106,7 @@ fn the_offset_of_the_clocks_is_in_both_one_way_delays_and_not_in_the_round_trip(
 
 #[test]
 fn a_reflector_that_counts_tai_is_understood_and_told() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let config = ReflectorConfig {
             format: Format::Ptp,
@@ -128,7 +128,7 @@ fn a_reflector_that_counts_tai_is_understood_and_told() {
 
 #[test]
 fn a_residence_below_zero_is_reported_as_it_is() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let config = ReflectorConfig {
             stamps: Stamps::Backwards(Duration::from_millis(3)),
@@ -147,7 +147,7 @@ fn a_residence_below_zero_is_reported_as_it_is() {
 
 #[test]
 fn replies_without_stamps_give_round_trips_only() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let zero = ReflectorConfig {
             stamps: Stamps::Zero,
@@ -203,7 +203,7 @@ fn assert_echo_only(run: &Run) {
 
 #[test]
 fn changed_dscp_ecn_and_ttl_are_seen_on_both_ways() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for ip in [Ip::V4, Ip::V6] {
             let config = ReflectorConfig {
@@ -252,7 +252,7 @@ fn changed_dscp_ecn_and_ttl_are_seen_on_both_ways() {
 
 #[test]
 fn what_a_reflector_says_of_its_clock_is_passed_on() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         // Scale 20 and Multiplier 3: 3 * 2^20 * 2^-32 s (RFC 4656 section 4.1.2).
         for (estimate, synchronised) in [(0x9403_u16, true), (0x1403, false)] {

@@ -22,7 +22,7 @@ const OPTIONS: [&str; 4] = ["--count", "500", "--rate", "2000"];
 
 #[test]
 fn losses_on_the_way_there_are_forward_losses() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let lost = &[0, 7, 100, 101, 102, 400];
         let scene = Scene::new(stateful(), losing(Direction::Forward, lost));
@@ -43,7 +43,7 @@ fn losses_on_the_way_there_are_forward_losses() {
 
 #[test]
 fn losses_on_the_way_back_are_backward_losses() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for ip in [Ip::V4, Ip::V6] {
             let lost = &[1, 2, 250, 498];
@@ -69,7 +69,7 @@ fn losses_on_the_way_back_are_backward_losses() {
 
 #[test]
 fn losses_both_ways_are_told_apart_and_the_tail_is_undecided() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |packet| {
             let lost = match packet.direction {
@@ -90,7 +90,7 @@ fn losses_both_ways_are_told_apart_and_the_tail_is_undecided() {
 
 #[test]
 fn a_stateless_reflector_tells_no_directions() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let lost = &[3, 4, 90];
         let config = ReflectorConfig::default();
@@ -103,7 +103,7 @@ fn a_stateless_reflector_tells_no_directions() {
 
 #[test]
 fn a_restarted_reflector_is_noticed_and_its_losses_still_told_apart() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let config = ReflectorConfig {
             restart_at: Some(200),
@@ -122,7 +122,7 @@ fn a_restarted_reflector_is_noticed_and_its_losses_still_told_apart() {
 
 #[test]
 fn nothing_answered_is_an_error_and_still_reported() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |packet| match packet.direction {
             Direction::Forward => Fate::pass(),
@@ -144,7 +144,7 @@ fn nothing_answered_is_an_error_and_still_reported() {
 
 #[test]
 fn a_reflector_that_remembers_the_last_run_does_not_spoil_this_one() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let scene = Scene::new(stateful(), |packet| {
             match (packet.direction, packet.sequence) {

@@ -24,7 +24,7 @@ fn by_port(port: u16, direction: Direction, sequence: u32) -> Fate {
 
 #[test]
 fn five_hundred_sessions_meet_five_hundred_fates() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let config = ReflectorConfig {
             stateful: true,
@@ -68,7 +68,7 @@ fn five_hundred_sessions_meet_five_hundred_fates() {
 
 #[test]
 fn sessions_spread_over_a_range_of_addresses() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for (ip, range, addresses) in [
         (
             Ip::V4,
@@ -144,7 +144,7 @@ fn knows_the_sender_as(scene: &Scene, addresses: &[&str]) {
 
 #[test]
 fn five_thousand_sessions_share_one_address() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let scene = Scene::new(ReflectorConfig::default(), |packet| {
         let lost = packet.session.sender.port() % 100 == 7 && packet.sequence == 1;
         if lost && packet.direction == Direction::Forward {
@@ -161,7 +161,7 @@ fn five_thousand_sessions_share_one_address() {
 
 #[test]
 fn replies_on_any_queue_find_their_session() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let relay = RelayConfig::default();
     let relay = RelayConfig {
         veth: VethConfig {

@@ -95,7 +95,7 @@ fn number(octets: &[u8]) -> u32 {
 
 #[test]
 fn sizes_are_those_asked_for_and_zero_padding_is_zero() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for (ip, size) in [
             (Ip::V4, 14),
@@ -122,7 +122,7 @@ fn sizes_are_those_asked_for_and_zero_padding_is_zero() {
 
 #[test]
 fn random_padding_is_the_same_in_every_packet_and_follows_from_the_seed() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let mut paddings = Vec::new();
     for transport in BOTH {
         let random = ["--size", "400", "--padding", "random", "--seed", "beef"];
@@ -146,7 +146,7 @@ fn random_padding_is_the_same_in_every_packet_and_follows_from_the_seed() {
 
 #[test]
 fn dscp_ecn_ttl_and_df_are_in_the_header() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for ip in [Ip::V4, Ip::V6] {
             for fragments in [true, false] {
@@ -169,7 +169,7 @@ fn dscp_ecn_ttl_and_df_are_in_the_header() {
 
 #[test]
 fn t1_is_written_in_the_format_asked_for_and_kept_as_it_was_written() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         for (format, z, epoch, scale) in [
             ("ntp", 0, 2_208_988_800_i64, 1_i64 << 32),
@@ -209,7 +209,7 @@ fn t1_is_written_in_the_format_asked_for_and_kept_as_it_was_written() {
 
 #[test]
 fn stamp_packets_carry_an_identifier_per_session() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     for transport in BOTH {
         let options = ["--stamp", "--ssid", "65534", "--sessions", "3"];
         let seen = exchange(Ip::V6, transport, &options);
@@ -227,7 +227,7 @@ fn stamp_packets_carry_an_identifier_per_session() {
 
 #[test]
 fn tags_and_next_hop_are_those_asked_for_and_tagged_replies_are_measured() {
-    skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    skip_unless!(Need::Xdp);
     let mac = "02:00:00:00:be:ef";
     // EtherType and tag of each (IEEE 802.1Q).
     let single = [0x81, 0x00, 0x60, 0x64];

@@ -178,11 +178,8 @@ impl ChecksumPlan {
 }
 
 /// Sums of the first 44 octets of a payload and of the rest.
+// Always, as `judge`.
 #[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "once per packet, and its arguments are better in registers: measured"
-)]
 pub(super) fn head_and_tail(payload: &[u8]) -> (Sum, Sum) {
     /// What 41 and 44 octets, the lengths of nearly all test packets, have in common.
     const COMMON: usize = STAMP_LEN - 4;

@@ -48,7 +48,8 @@ impl<'a> Incoming<'a> {
     /// is.
     ///
     /// # Errors
-    /// As [`Packet::parse`](super::Packet::parse).
+    /// As [`Packet::parse`](super::Packet::parse); but what ends within its headers may be called
+    /// something else than truncated, by what lies behind it.
     #[inline]
     pub fn parse(buffer: &'a mut [u8], frame_len: usize) -> Result<Self, FrameError> {
         let beyond = buffer.len().saturating_sub(frame_len);

@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Type};
 use testbed::{DEFAULT_TIMEOUT, wait_until};
 use xsk::{
     BindMode, Error, Frame, Nic, Queue, RingSizes, Socket, SocketConfig, Statistics, Umem,
-    UmemConfig, Wake,
+    UmemConfig, VlanStripping, Wake,
 };
 
 use capability::Capability;
@@ -137,9 +137,33 @@ fn transmits_ten_thousand_packets_that_arrive_at_the_other_end() {
 }
 
 #[test]
-fn a_veth_takes_no_tags_off_though_it_reports_the_offload() {
+fn vlan_stripping_is_switched_off_and_on_again() {
     with_veth(|| {
-        assert!(!Nic::by_name("near").unwrap().strips_vlan_tags().unwrap());
+        let near = Nic::by_name("near").unwrap();
+        let both = VlanStripping {
+            customer: true,
+            service: true,
+        };
+        let customer = VlanStripping {
+            customer: true,
+            service: false,
+        };
+        assert_eq!(near.vlan_stripping().unwrap(), both, "as a veth is made");
+        for wanted in [VlanStripping::OFF, customer, both] {
+            assert_eq!(near.set_vlan_stripping(wanted).unwrap(), wanted);
+            assert_eq!(near.vlan_stripping().unwrap(), wanted);
+        }
+        // What it says of itself is not true: a tag within a packet stays there.
+        assert_eq!(near.driver().unwrap().as_deref(), Some("veth"));
+        assert_eq!(near.hidden_vlan_tags().unwrap(), VlanStripping::OFF);
+        // The loopback driver has no such feature, and a bridge and a tap have not either.
+        ip(&["link", "add", "bridge", "type", "bridge"]);
+        ip(&["tuntap", "add", "tap", "mode", "tap"]);
+        for other in ["lo", "bridge", "tap"] {
+            let other = Nic::by_name(other).unwrap();
+            assert_eq!(other.vlan_stripping().unwrap(), VlanStripping::OFF);
+            assert_eq!(other.set_vlan_stripping(both).unwrap(), VlanStripping::OFF);
+        }
     });
 }
 
@@ -366,6 +390,7 @@ fn facts_about_an_interface_follow_it() {
         let near = Nic::by_name("near").unwrap();
         let channels = near.channels().unwrap();
         assert_eq!((channels.rx, channels.tx), (QUEUES, QUEUES));
+        assert_eq!(channels.rx_max, QUEUES);
         ip(&[
             "link",
             "set",

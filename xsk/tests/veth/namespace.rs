@@ -10,7 +10,7 @@ pub const QUEUES: u32 = 4;
 
 /// Runs `test` in a network namespace of its own, with a veth pair `near` and `far` that is up.
 pub fn with_veth(test: impl FnOnce() + Send) {
-    testbed::skip_unless!(Need::NetworkNamespace, Need::AfXdp, Need::Bpf);
+    testbed::skip_unless!(Need::Xdp);
     let namespace = Namespace::new().unwrap();
     // Only the tests' packets: no duplicate address detection, no reports of multicast groups.
     let setting = "net/ipv6/conf/default/disable_ipv6";

@@ -1,65 +1,105 @@
-//! The command line as typed.
+//! The command line as typed. [`crate::listener`] checks what it means.
 
-use std::net::IpAddr;
+pub mod listener;
+pub mod values;
+
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum, value_parser};
+
+pub use listener::{ListenerArgs, ListenerSpec};
 
 /// Answers TWAMP-Light and STAMP test packets from the network driver, with timestamps taken there.
 ///
 /// An XDP program recognises test packets, stamps their arrival and hands them to one pinned worker
 /// per receive queue, which answers in place. Everything else on the interface reaches the kernel as
-/// before. Needs root, or the capabilities `CAP_BPF`, `CAP_PERFMON`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
+/// before. Needs root, or the capabilities `CAP_BPF`, `CAP_PERFMON`, `CAP_NET_ADMIN` and `CAP_NET_RAW`,
+/// and `CAP_NET_BIND_SERVICE` for ports below 1024.
 ///
 /// Prints `ready` on standard error once every queue answers, and a summary on standard output when
 /// it is stopped with SIGINT or SIGTERM.
 #[derive(Debug, Parser)]
 #[command(name = "reflector", version, max_term_width = 100)]
 pub struct Args {
-    /// Ethernet interface to answer on.
-    #[arg(short, long, value_name = "IF")]
-    pub interface: String,
+    /// A listener, as KEY=VALUE,...; may be repeated. Without it, the options below make one.
+    ///
+    /// The options under "What is answered", "Who is answered", "Replies" and "Loops and floods" say
+    /// what holds for every listener; a key of the same name says it for one, as in
+    /// --listener interface=eth1,vlan=100,address=192.0.2.1,port=900,sequence=stateful,rate=10k.
+    /// Keys that may be repeated replace all that the option says; peer, allow, deny and clients
+    /// belong together.
+    #[arg(long = "listener", value_name = "SPEC")]
+    pub listeners: Vec<ListenerSpec>,
 
-    /// UDP port to answer on.
-    #[arg(short, long, value_name = "PORT", default_value_t = wire::twamp::UDP_PORT,
-          value_parser = value_parser!(u16).range(1..))]
-    pub port: u16,
+    /// What holds for every listener that does not say otherwise.
+    #[command(flatten)]
+    pub defaults: ListenerArgs,
 
-    /// Address to answer on, while it is an address of this host; may be repeated.
-    /// Without it: every address of this host.
-    #[arg(short, long = "address", value_name = "ADDRESS", value_parser = unicast)]
-    pub addresses: Vec<IpAddr>,
+    /// What receives and answers: AF_XDP, UDP sockets, or AF_XDP where it works.
+    #[arg(long, help_heading = "Datapath", value_enum, default_value_t = Datapath::AfXdp)]
+    pub datapath: Datapath,
+
+    /// Threads that answer from UDP sockets. Without it: one per processor.
+    #[arg(long, help_heading = "Datapath", value_name = "N", value_parser = value_parser!(u16).range(1..=256))]
+    pub socket_workers: Option<u16>,
 
     /// Receive queues to serve, counted from 0. Packets on other queues reach the kernel.
-    #[arg(short, long, value_name = "N|all", default_value = "all")]
+    #[arg(
+        short,
+        long,
+        help_heading = "Datapath",
+        value_name = "N|all",
+        default_value = "all"
+    )]
     pub queues: Queues,
 
     /// How a worker waits for packets.
-    #[arg(long, value_enum, default_value_t = Poll::Adaptive)]
+    #[arg(long, help_heading = "Datapath", value_enum, default_value_t = Poll::Adaptive)]
     pub poll: Poll,
 
     /// Processors to pin the workers to, in turn: a list such as 0,2-3.
     /// Without it: every processor this process may run on.
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, help_heading = "Datapath", value_name = "LIST")]
     pub cpus: Option<CpuList>,
 
     /// Where the XDP program runs: in the driver, in the kernel's generic receive path, or in the
     /// driver where that works.
-    #[arg(long, value_enum, default_value_t = XdpMode::Auto)]
+    #[arg(long, help_heading = "Datapath", value_enum, default_value_t = XdpMode::Auto)]
     pub xdp_mode: XdpMode,
 
     /// Replies that share one transmit timestamp. Fewer make it fresher, more cost less.
     /// Without it: 8, or 64 where the driver supports zero-copy.
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
+    #[arg(long, help_heading = "Datapath", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     pub tx_batch: Option<u16>,
 
     /// Descriptors in each of a queue's rings, a power of two.
-    #[arg(long, value_name = "N", default_value = "2048", value_parser = ring_size)]
+    #[arg(long, help_heading = "Datapath", value_name = "N", default_value = "2048", value_parser = ring_size)]
     pub ring_size: u32,
+
+    /// Sessions that are counted at once, for listeners with --sequence stateful.
+    #[arg(long, help_heading = "Sessions", value_name = "N", default_value_t = 1_000_000,
+          value_parser = value_parser!(u32).range(1..=100_000_000))]
+    pub session_limit: u32,
+
+    /// A session without packets for so long makes room for another.
+    #[arg(long, help_heading = "Sessions", value_name = "TIME", default_value = "900s", value_parser = values::session_timeout)]
+    pub session_timeout: Duration,
 
     /// Log more: once for what is chosen and why, twice for every detail.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// `--datapath`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Datapath {
+    /// AF_XDP where it works, else sockets.
+    Auto,
+    /// XDP and AF_XDP.
+    AfXdp,
+    /// UDP sockets.
+    Socket,
 }
 
 /// `--queues`.
@@ -130,20 +170,6 @@ impl FromStr for CpuList {
         }
         Ok(Self(cpus))
     }
-}
-
-fn unicast(text: &str) -> Result<IpAddr, String> {
-    let address: IpAddr = text
-        .parse()
-        .map_err(|_| "this is no IP address".to_owned())?;
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-        return Err(
-            "no test packet can arrive for this address; leave --address out to answer on \
-                    every address of this host"
-                .to_owned(),
-        );
-    }
-    Ok(address)
 }
 
 fn ring_size(text: &str) -> Result<u32, String> {
