@@ -242,7 +242,13 @@ pub fn answer(
     timescale: Timescale,
     next: impl FnOnce(&Flow, u16) -> Option<u32>,
 ) -> Result<Reply, Unanswered> {
-    match Incoming::parse(buffer, frame_len)? {
+    let trimmed = buffer.len() < frame_len;
+    let incoming = Incoming::parse(buffer, frame_len).map_err(|error| match error {
+        // Not by the sender, but to the length that the packet was said to have.
+        FrameError::Truncated if trimmed => Unanswered::Metadata,
+        error => error.into(),
+    })?;
+    match incoming {
         Incoming::V4(request) => answer_request(request, noted, rule, at, timescale, next),
         Incoming::V6(request) => answer_request(request, noted, rule, at, timescale, next),
     }
