@@ -183,10 +183,6 @@ impl Service {
         if let Some(af_xdp) = &mut self.af_xdp {
             af_xdp.refresh(&self.args, &self.publisher, &mut host)?;
         }
-        let plan = Plan::new(self.publisher.listeners(), &host);
-        for error in self.sockets.apply(&plan) {
-            warn!("{error}");
-        }
         let was_behind = self.publisher.is_behind();
         if let Err(error) = self.publisher.publish(&host) {
             if !self.ready {
@@ -195,6 +191,11 @@ impl Service {
             if !was_behind {
                 warn!("the XDP programs go on by the rules before ({error}): trying again");
             }
+        }
+        // After the rules: a socket that gets a packet knows whose it is.
+        let plan = Plan::new(self.publisher.listeners(), &host);
+        for error in self.sockets.apply(&plan) {
+            warn!("{error}");
         }
         if !self.ready && self.af_xdp.as_ref().is_none_or(AfXdp::is_running) {
             self.ready = true;

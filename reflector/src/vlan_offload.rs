@@ -31,7 +31,16 @@ impl VlanOffload {
             ifindex,
             switched_off: VlanStripping::OFF,
         };
-        offload.switch_off(&Nic::by_index(ifindex)?, Nic::hidden_vlan_tags)?;
+        let nic = Nic::by_index(ifindex)?;
+        offload.switch_off(&nic, Nic::hidden_vlan_tags)?;
+        if nic.vlan_stripping()?.is_on() {
+            // Only a veth is left with it: see `Nic::hidden_vlan_tags`.
+            warn!(
+                "{} is a veth: packets of a VLAN device at its other end look untagged, unless that \
+                 end writes their tags itself (`ethtool -K PEER txvlan off` there)",
+                nic.name()
+            );
+        }
         Ok(offload)
     }
 
