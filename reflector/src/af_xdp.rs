@@ -96,8 +96,11 @@ impl AfXdp {
             shared: &self.shared,
         };
         for served in &mut self.served {
-            served.refresh(host, means)?;
-            host.also_call(served.interface().index, served.asked());
+            served.refresh(means)?;
+            // The index of one that is away may be another's by now.
+            if served.is_live() {
+                host.also_call(served.interface().index, served.asked());
+            }
         }
         Ok(())
     }

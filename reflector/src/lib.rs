@@ -32,6 +32,7 @@ pub mod shared;
 pub mod socket;
 pub mod stop;
 pub mod summary;
+pub mod told;
 pub mod vlan_offload;
 pub mod wait;
 pub mod worker;
