@@ -26,6 +26,8 @@ pub struct Publisher {
     listeners: Vec<Listener>,
     rulebook: Arc<ArcSwap<Rulebook>>,
     kernel: Option<Kernel>,
+    /// The kernel refused the rules in force.
+    kernel_is_behind: bool,
 }
 
 /// What the XDP programs go by.
@@ -44,6 +46,7 @@ impl Publisher {
             listeners,
             rulebook: Arc::new(ArcSwap::from_pointee(none)),
             kernel: None,
+            kernel_is_behind: false,
         }
     }
 
@@ -81,6 +84,11 @@ impl Publisher {
         Ok(&self.kernel.insert(Kernel { maps, rules }).maps)
     }
 
+    /// Does without the maps after all: XDP does not work here.
+    pub fn close_kernel(&mut self) {
+        self.kernel = None;
+    }
+
     /// The maps, where there are some.
     pub fn maps(&self) -> Option<&SharedMaps> {
         self.kernel.as_ref().map(|kernel| &kernel.maps)
@@ -91,19 +99,26 @@ impl Publisher {
     /// # Errors
     ///
     /// The kernel has no room for the tables. The XDP programs go by the rules before then, and the
-    /// workers match each packet anew.
-    pub fn publish(&self, host: &HostView) -> Result<(), Error> {
-        let now = self.rulebook.load();
+    /// workers match each packet anew; the next call tries again.
+    pub fn publish(&mut self, host: &HostView) -> Result<(), Error> {
+        let now = self.rulebook.load_full();
         let next = Rulebook::build(now.generation().wrapping_add(1), &self.listeners, host);
-        if next.is_alike(&now) {
-            return Ok(());
-        }
-        let next = Arc::new(next);
-        self.rulebook.store(Arc::clone(&next));
+        let next = if next.is_alike(&now) {
+            if !self.kernel_is_behind {
+                return Ok(());
+            }
+            Arc::clone(&now)
+        } else {
+            let next = Arc::new(next);
+            self.rulebook.store(Arc::clone(&next));
+            log_changes(&now, &next);
+            next
+        };
         if let Some(kernel) = &self.kernel {
+            self.kernel_is_behind = true;
             kernel.maps.publish(&kernel.generation(&next))?;
+            self.kernel_is_behind = false;
         }
-        log_changes(&now, &next);
         Ok(())
     }
 

@@ -214,18 +214,24 @@ impl SocketDatapath {
         }
 
         let mut errors = Vec::new();
+        let mut opened = false;
         for binding in &plan.bindings {
             if let Some(bound) = self.bound.iter_mut().find(|bound| bound.is_for(binding)) {
-                bound.binding.listeners.clone_from(&binding.listeners);
+                bound.binding.clone_from(binding);
                 continue;
             }
             match Bound::open(binding, self.workers.len()) {
-                Ok(bound) => self.bound.push(bound),
+                Ok(bound) => {
+                    self.bound.push(bound);
+                    opened = true;
+                }
                 Err(DatapathError::Open(OpenError::NoFamily(at))) if at.ip().is_unspecified() => {}
                 Err(error) => errors.push(error),
             }
         }
-        self.publish();
+        if opened {
+            self.publish();
+        }
         errors
     }
 
@@ -307,9 +313,13 @@ impl Bound {
         })
     }
 
+    /// The kernel binds to a device by its index: under another name it is the same.
     fn is_for(&self, binding: &Binding) -> bool {
-        let own = &self.binding;
-        (&own.device, own.address, own.port) == (&binding.device, binding.address, binding.port)
+        let at = |binding: &Binding| {
+            let device = binding.device.as_ref().map(|device| device.index);
+            (device, binding.address, binding.port)
+        };
+        at(&self.binding) == at(binding)
     }
 
     fn is_held(&self) -> bool {
