@@ -110,9 +110,9 @@ impl AfXdp {
         self.served.iter().any(Served::is_running)
     }
 
-    /// An interface is away, or could not be served again when it came back.
+    /// An interface is away, or something about it is worth another try.
     pub fn is_waiting(&self) -> bool {
-        self.served.iter().any(|served| !served.is_live())
+        self.served.iter().any(Served::is_waiting)
     }
 
     /// The interfaces that are there and have no carrier.

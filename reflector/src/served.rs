@@ -41,6 +41,8 @@ pub struct Served {
     live: Option<Live>,
     /// Why it is not served as it should be.
     trouble: Told,
+    /// Why some of its new queues are not served.
+    short_of_queues: Told,
     /// Figures of what served it before.
     past: Figures,
 }
@@ -84,6 +86,7 @@ impl Served {
             interface,
             cpus,
             trouble: Told::default(),
+            short_of_queues: Told::default(),
             past: Figures::default(),
         };
         served.bring_up(means)?;
@@ -119,6 +122,11 @@ impl Served {
     /// It is there and served.
     pub const fn is_live(&self) -> bool {
         self.live.is_some()
+    }
+
+    /// It is away, or something about it did not work and is worth another try.
+    pub fn is_waiting(&self) -> bool {
+        self.live.is_none() || self.trouble.is_any()
     }
 
     /// It is served, and its link has a carrier.
@@ -177,7 +185,7 @@ impl Served {
                 return Ok(());
             }
             Err(error) => {
-                self.give_up(&error);
+                self.worry(&error);
                 return Ok(());
             }
         }
@@ -191,7 +199,9 @@ impl Served {
             Ok(()) => self.serve_new_queues(means),
             // It went, or was renamed, just now: the news of it is on its way.
             Err(Error::Socket(xsk::Error::NoSuchInterface { .. })) => {}
-            Err(error) => self.give_up(&error),
+            // A packet in a VLAN would be answered as an untagged one.
+            Err(error @ Error::VlanTagsHidden { .. }) => self.give_up(&error),
+            Err(error) => self.worry(&error),
         }
         Ok(())
     }
@@ -204,14 +214,16 @@ impl Served {
         };
         let served = u32::try_from(live.queues.len()).unwrap_or(u32::MAX);
         let (name, queues) = (&self.interface.name, self.interface.queues);
+        self.trouble.are([]);
         if means.args.queues != Queues::All || queues <= served {
-            self.trouble.are([]);
+            self.short_of_queues.are([]);
             return;
         }
         info!("{name} has {queues} queues now");
         let numbers = served..queues;
         let outcome = live.serve_queues(numbers, &self.interface, &self.cpus, means, &self.past);
-        self.trouble.are(outcome.err().map(|error| {
+        // Tried again with the next change, not each second: it may take as long to fail.
+        self.short_of_queues.are(outcome.err().map(|error| {
             format!(
                 "{name} has {queues} queues now, but not all are served: {error}; test packets on the \
                  others take the slow path"
@@ -249,6 +261,14 @@ impl Served {
                 self.asked
             )]),
         }
+    }
+
+    /// What the interface is like now cannot be told. It is served as it was.
+    fn worry(&mut self, error: &Error) {
+        self.trouble.are([format!(
+            "interface {} is served as it was before, because it cannot be looked at: {error}",
+            self.interface.name
+        )]);
     }
 
     /// The interface is there, and cannot be served any more.

@@ -190,7 +190,16 @@ impl Service {
 
     /// Brings interfaces, sockets, rules and readiness in line with the host as it is now.
     fn refresh(&mut self) -> Result<(), Error> {
-        let mut host = HostView::read().map_err(Error::system("reading links and addresses"))?;
+        let mut host = match HostView::read().map_err(Error::system("reading links and addresses"))
+        {
+            Ok(host) => host,
+            Err(error) if self.ready => {
+                self.trouble
+                    .are([format!("going by the rules before this change: {error}")]);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(af_xdp) = &mut self.af_xdp {
             af_xdp.refresh(&self.args, &self.publisher, &mut host)?;
         }

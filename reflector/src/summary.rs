@@ -141,7 +141,10 @@ impl Summary {
         write_counts(
             f,
             "dropped before a UDP socket",
-            [("no room, or a wrong checksum", self.sockets.kernel_drops)],
+            [(
+                "no room, a wrong checksum, or a closed socket",
+                self.sockets.kernel_drops,
+            )],
         )?;
         let without = if self.interfaces.is_empty() {
             "without a socket"

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
-use nix::sys::socket::{SetSockOpt, TimestampingFlag, getsockopt, setsockopt, sockopt};
+use nix::sys::socket::{
+    MsgFlags, SetSockOpt, TimestampingFlag, getsockopt, recv, setsockopt, sockopt,
+};
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_freebind,
     set_ipv6_mtu_discover,
@@ -19,6 +22,9 @@ const TTL: u32 = 255;
 /// Buffer asked for in either direction, in octets: some thousand small datagrams, or 60 of the
 /// longest.
 const BUFFER: usize = 4 << 20;
+
+/// Datagrams that [`BUFFER`] cannot hold.
+const LEFT_OVER_MAX: u32 = 100_000;
 
 mod option {
     //! A socket option of socket(7) that nix does not have, by its own macro.
@@ -137,6 +143,16 @@ pub fn kernel_drops(socket: &UdpSocket) -> io::Result<u32> {
     /// `SK_MEMINFO_DROPS` of `linux/sock_diag.h`.
     const DROPS: usize = 8;
     Ok(getsockopt(socket, option::MemoryInfo)?[DROPS])
+}
+
+/// Takes what is in this socket, and says how many datagrams that was.
+pub fn left_over(socket: &UdpSocket) -> u64 {
+    // One that never runs dry would hold up the end of everything.
+    let datagrams = (0..LEFT_OVER_MAX).take_while(|_| {
+        let taken = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+        taken.is_ok()
+    });
+    datagrams.count() as u64
 }
 
 fn unbound(binding: &Binding) -> Result<Socket, OpenError> {

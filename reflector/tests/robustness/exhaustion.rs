@@ -1,8 +1,11 @@
-//! Too many packets for the rings.
+//! Too many packets for the rings, too few descriptors for the process.
 
-use testbed::{Need, RawPeer, skip_unless};
+use std::process::Command;
 
-use crate::{await_answer, pause, reflector, resume, veth};
+use testbed::{Need, Process, RawPeer, skip_unless};
+
+use crate::common::load::Load;
+use crate::{await_answer, pause, reflector, resume, said, times, veth};
 
 const BURST: u64 = 4000;
 
@@ -50,4 +53,48 @@ fn bursts_while_it_works_are_survived_and_counted() {
         summary.assert_accounts_for_everything();
         assert!(summary.row("total")[0] > 0, "{}", summary.0);
     }
+}
+
+/// No new descriptor has a number that is not below this.
+fn limit_descriptors(process: &Process, count: u32) {
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args([
+        "--pid",
+        &process.id().to_string(),
+        &format!("--nofile={count}:"),
+    ]);
+    assert!(prlimit.status().unwrap().success());
+}
+
+fn lowest_free_descriptor(process: &Process) -> u32 {
+    let is_free = |number: &u32| {
+        let link = format!("/proc/{}/fd/{number}", process.id());
+        std::fs::symlink_metadata(link).is_err()
+    };
+    (0..).find(is_free).unwrap()
+}
+
+#[test]
+fn without_descriptors_it_goes_on_as_it_was_and_catches_up_later() {
+    skip_unless!(Need::Xdp, Need::Program("prlimit"));
+    let veth = veth(1);
+    let reflector = reflector(&veth, &[]);
+    let process = reflector.process();
+    let load = Load::start(&veth, 5403);
+    load.await_answers(50);
+    limit_descriptors(process, lowest_free_descriptor(process));
+    let near = &veth.reflector.namespace;
+    near.ip("address add 192.0.2.1/32 dev lo").unwrap();
+    said(
+        process,
+        "going by the rules before this change: reading links and addresses failed",
+    );
+    near.ip("address add 192.0.2.2/32 dev lo").unwrap();
+    load.await_answers(50);
+    limit_descriptors(process, 1024);
+    said(process, "answering on 192.0.2.1 port 862");
+    load.await_answers(50);
+    assert_eq!(times(process, "going by the rules before"), 1, "told once");
+    load.stop().assert_nothing_lost();
+    reflector.stop().assert_accounts_for_everything();
 }
