@@ -39,7 +39,7 @@ impl Attempt {
 #[derive(Debug)]
 pub struct Attached<P> {
     program: P,
-    _attachment: Attachment,
+    attachment: Option<Attachment>,
     /// The way that worked.
     pub attempt: Attempt,
     /// Why the ways before did not.
@@ -50,6 +50,11 @@ impl<P> Attached<P> {
     /// Where the program runs.
     pub const fn mode(&self) -> Mode {
         self.attempt.mode
+    }
+
+    /// Takes the program off the interface; its maps and counters stay.
+    pub fn detach(&mut self) {
+        self.attachment = None;
     }
 }
 
@@ -90,7 +95,7 @@ pub fn attach_best<P>(
             Ok(attachment) => {
                 return Ok(Attached {
                     program,
-                    _attachment: attachment,
+                    attachment: Some(attachment),
                     attempt,
                     refusals,
                 });

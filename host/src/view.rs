@@ -55,10 +55,15 @@ impl HostView {
 
     /// The interface of this name or alternative name.
     pub fn link(&self, name: &str) -> Option<&Link> {
-        self.links.iter().find(|link| link.is_called(name))
+        // The kernel lets no two interfaces share a name. Only one from `also_call` can be another's,
+        // too: then it goes first.
+        let by_alternative = |link: &&Link| link.alternative_names.iter().any(|own| own == name);
+        let found = self.links.iter().find(by_alternative);
+        found.or_else(|| self.links.iter().find(|link| link.name == name))
     }
 
-    /// Lets an interface go by one more name: one it had, say, when somebody spoke of it.
+    /// Lets an interface go by one more name: one it had, say, when somebody spoke of it. Another
+    /// interface that has the name by now is not found by it.
     pub fn also_call(&mut self, index: u32, name: &str) {
         if let Some(link) = self.links.iter_mut().find(|link| link.index == index)
             && !link.is_called(name)

@@ -96,8 +96,8 @@ impl AfXdp {
             shared: &self.shared,
         };
         for served in &mut self.served {
-            served.refresh(host, means)?;
-            // Not while it is away: another interface may have its index.
+            served.refresh(means)?;
+            // The index of one that is away may be another's by now.
             if served.is_live() {
                 host.also_call(served.interface().index, served.asked());
             }
@@ -110,9 +110,14 @@ impl AfXdp {
         self.served.iter().any(Served::is_running)
     }
 
-    /// An interface is away, or could not be served again when it came back.
+    /// What an operator should know of how interfaces are served.
+    pub fn doubts(&self) -> impl Iterator<Item = String> {
+        self.served.iter().filter_map(Served::doubt)
+    }
+
+    /// An interface is away, or something about it is worth another try.
     pub fn is_waiting(&self) -> bool {
-        self.served.iter().any(|served| !served.is_live())
+        self.served.iter().any(Served::is_waiting)
     }
 
     /// The interfaces that are there and have no carrier.

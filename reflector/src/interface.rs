@@ -58,13 +58,25 @@ impl Interface {
     ///
     /// It is gone ([`xsk::Error::NoSuchInterface`]), or it is not Ethernet.
     pub fn by_index(index: u32) -> Result<Self, Error> {
-        let nic = Nic::by_index(index)?;
+        loop {
+            let nic = Nic::by_index(index)?;
+            let found = Self::of(&nic);
+            // Facts are asked by name, and it may have been renamed between two questions.
+            let renamed = || Nic::by_index(index).is_ok_and(|again| again.name() != nic.name());
+            match found {
+                Err(Error::Socket(xsk::Error::NoSuchInterface { .. })) if renamed() => {}
+                found => return found,
+            }
+        }
+    }
+
+    fn of(nic: &Nic) -> Result<Self, Error> {
         let flags = nic.flags()?;
         let mac = nic.mac()?.filter(|_| !flags.is_loopback());
         let channels = nic.channels()?;
         Ok(Self {
             name: nic.name().to_owned(),
-            index,
+            index: nic.index(),
             mac: mac.ok_or_else(|| Error::NotEthernet(nic.name().to_owned()))?,
             queues: channels.rx.min(channels.tx),
             receive_queues: channels.rx,

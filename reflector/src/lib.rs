@@ -9,6 +9,7 @@
 //! - [`socket`] answers on UDP sockets: what XDP leaves to the kernel, or everything.
 //! - [`service`] sets up, watches over addresses, clock and links, and takes down.
 
+pub mod address;
 pub mod af_xdp;
 pub mod args;
 pub mod clients;
@@ -32,6 +33,7 @@ pub mod shared;
 pub mod socket;
 pub mod stop;
 pub mod summary;
+pub mod told;
 pub mod vlan_offload;
 pub mod wait;
 pub mod worker;

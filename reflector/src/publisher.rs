@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ebpf::{
-    Clients, FlowKey, Generation, ListenerCounts, ListenerKey, MapError, Refused, Rule, SharedMaps,
-    Sizes, SourceLimit,
+    Clients, Generation, ListenerCounts, MapError, Refused, Rule, SharedMaps, Sizes, SourceLimit,
 };
 use host::HostView;
 use tracing::info;
@@ -18,7 +17,7 @@ use tracing::info;
 use crate::clients;
 use crate::error::Error;
 use crate::listener::{Listener, RefusedPolicy};
-use crate::rulebook::{Place, Rulebook, Scope};
+use crate::rulebook::{Answerer, Place, Rulebook};
 
 /// Makes the rules, and tells them.
 #[derive(Debug)]
@@ -117,12 +116,6 @@ impl Publisher {
         Ok(())
     }
 
-    /// Whether the XDP programs go by other rules than the workers, because they could not be told.
-    pub fn is_behind(&self) -> bool {
-        let kernel = self.kernel.as_ref();
-        kernel.is_some_and(|kernel| kernel.told != self.rulebook.load().generation())
-    }
-
     /// Sends every packet to the operating system again. Workers may answer what they have.
     ///
     /// # Errors
@@ -181,42 +174,33 @@ impl Kernel {
     }
 
     fn generation(&self, rulebook: &Rulebook) -> Generation {
-        let rule = |listener| self.rules.get(listener as usize).copied();
-        let listeners = rulebook
-            .places()
-            .filter_map(|(place, answering)| Some((key(place), rule(answering.listener?)?)))
-            .collect();
-        let sessions = rulebook
-            .sessions()
-            .filter_map(|(session, listener)| {
-                let flow = FlowKey {
-                    scope: scope(session.place.scope),
-                    source: session.peer,
-                    destination: (session.place.address, session.place.port).into(),
-                };
-                Some((flow, rule(listener)?))
-            })
-            .collect();
+        let rule = |Answerer { listener, domain }| {
+            let rule = *self.rules.get(listener as usize)?;
+            Some(Rule { domain, ..rule })
+        };
         Generation {
             number: rulebook.generation(),
-            listeners,
-            sessions,
-            own_addresses: rulebook
-                .own_addresses()
-                .map(|(at, address)| (scope(at), address))
+            listeners: rulebook
+                .places()
+                .filter_map(|(place, answering)| Some((*place, rule(answering.by)?)))
                 .collect(),
-            open_ports: rulebook
-                .open_ports()
-                .map(|(at, port)| (scope(at), port))
+            sessions: rulebook
+                .sessions()
+                .filter_map(|(session, by)| Some((*session, rule(by)?)))
                 .collect(),
+            own_addresses: rulebook.own_addresses().collect(),
+            link_local: rulebook.link_local_addresses().collect(),
+            general_ports: rulebook.general_ports().collect(),
         }
     }
 }
 
 /// Says where packets are answered that were not before, and the reverse.
 fn log_changes(now: &Rulebook, next: &Rulebook) {
-    let of =
-        |book: &Rulebook| -> BTreeSet<Place> { book.places().map(|(place, _)| *place).collect() };
+    let of = |book: &Rulebook| -> BTreeSet<Place> {
+        let answering = book.places().filter(|(_, at)| at.general || at.sessions);
+        answering.map(|(place, _)| *place).collect()
+    };
     let (before, after) = (of(now), of(next));
     for place in before.difference(&after) {
         info!("no longer answering on {place}");
@@ -232,7 +216,12 @@ fn kernel_rule(listener: &Listener, list: Option<u16>) -> Rule {
         RefusedPolicy::Pass => Refused::ToKernel,
     };
     Rule {
-        clients: list.map(|list| Clients { list, refused }),
+        clients: match list {
+            Some(list) => Clients::Listed(list),
+            None if listener.is_general() => Clients::All,
+            None => Clients::SessionsOnly,
+        },
+        refused,
         guard_ports: listener.guard_ports,
         source_limit: listener.limits.source.map(|source| SourceLimit {
             packets: source.packets,
@@ -241,21 +230,5 @@ fn kernel_rule(listener: &Listener, list: Option<u16>) -> Rule {
         }),
         limits: listener.limits.all,
         ..Rule::open(listener.rule.listener)
-    }
-}
-
-fn key(place: &Place) -> ListenerKey {
-    ListenerKey {
-        scope: scope(place.scope),
-        address: place.address,
-        port: place.port,
-    }
-}
-
-const fn scope(scope: Scope) -> ebpf::Scope {
-    ebpf::Scope {
-        ifindex: scope.ifindex,
-        outer_vid: scope.outer_vid,
-        inner_vid: scope.inner_vid,
     }
 }

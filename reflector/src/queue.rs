@@ -1,12 +1,14 @@
 //! One receive queue: its AF_XDP socket and the pinned thread that serves it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clock::SystemClock;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use tracing::warn;
 use xsk::{BindMode, ChunkFit, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
 
@@ -163,6 +165,13 @@ impl QueueHandle {
     /// The bound socket.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Whether the socket still has its interface. One that was removed, or moved to another network
+    /// namespace, is lost to it for good, even if it comes back (`xsk_notifier`, net/xdp/xsk.c).
+    pub fn is_bound(&self) -> bool {
+        let answer = recv(self.socket.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT);
+        answer != Err(Errno::ENXIO)
     }
 
     /// The driver reads and writes the UMEM itself.

@@ -2,9 +2,9 @@
 //! while the interface is away, what is needed to begin again.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ebpf::{Mode, SharedMaps, VerdictCounts};
-use host::HostView;
 use tracing::{info, warn};
 
 use crate::args::{Args, Queues};
@@ -16,7 +16,12 @@ use crate::program::{self, AttachedProgram};
 use crate::queue::{QueueHandle, QueuePlan, QueueSummary};
 use crate::shared::Shared;
 use crate::stop::Stop;
+use crate::told::Told;
 use crate::vlan_offload::VlanOffload;
+
+/// An interface that came back and cannot be served is tried again after this long. Somewhat less than
+/// the service looks at it anyway.
+const RETRY: Duration = Duration::from_millis(900);
 
 /// What all interfaces are served with.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +44,12 @@ pub struct Served {
     /// Where its workers run, in turn.
     cpus: Cpus,
     live: Option<Live>,
-    /// It could not be served again, for this reason, which has been told.
-    trouble: Option<String>,
+    /// Why it is not served as it should be.
+    trouble: Told,
+    /// It is not tried again before.
+    retry_at: Option<Instant>,
+    /// Why some of its new queues are not served.
+    short_of_queues: Told,
     /// Figures of what served it before.
     past: Figures,
 }
@@ -83,7 +92,9 @@ impl Served {
             live: None,
             interface,
             cpus,
-            trouble: None,
+            trouble: Told::default(),
+            retry_at: None,
+            short_of_queues: Told::default(),
             past: Figures::default(),
         };
         served.bring_up(means)?;
@@ -91,9 +102,14 @@ impl Served {
     }
 
     fn bring_up(&mut self, means: Means<'_>) -> Result<(), Error> {
-        let live = Live::start(&self.interface, &self.cpus, means, &self.past)?;
+        let mut live = Live::attach(&self.interface, means)?;
+        let outcome = live.serve_all(&self.interface, &self.cpus, means, &self.past);
         self.live = Some(live);
-        Ok(())
+        if outcome.is_err() {
+            // That it failed is told; what it did until then counts.
+            let _ = self.take_down();
+        }
+        outcome
     }
 
     /// As it was last seen.
@@ -111,9 +127,19 @@ impl Served {
         self.live.as_ref().map(|live| &live.stop)
     }
 
+    /// What an operator should know of how it is served.
+    pub fn doubt(&self) -> Option<String> {
+        self.live.as_ref()?.tags.doubt()
+    }
+
     /// It is there and served.
     pub const fn is_live(&self) -> bool {
         self.live.is_some()
+    }
+
+    /// It is away, or something about it did not work and is worth another try.
+    pub fn is_waiting(&self) -> bool {
+        self.live.is_none() || self.trouble.is_any()
     }
 
     /// It is served, and its link has a carrier.
@@ -142,67 +168,138 @@ impl Served {
     ///
     /// # Errors
     ///
-    /// A worker ended by itself while its interface is there, or the kernel refused something.
-    pub fn refresh(&mut self, host: &HostView, means: Means<'_>) -> Result<(), Error> {
-        if self.live.is_none() {
-            self.look_for_return(host, means);
-            return Ok(());
+    /// A worker ended by itself while its interface is there. Whatever else keeps the interface from
+    /// being served is told, and the next call tries again.
+    pub fn refresh(&mut self, means: Means<'_>) -> Result<(), Error> {
+        if self.live.is_some() {
+            self.follow(means)?;
         }
+        if self.live.is_none() {
+            self.look_for_return(means);
+        }
+        Ok(())
+    }
+
+    /// The interface was there the last time.
+    fn follow(&mut self, means: Means<'_>) -> Result<(), Error> {
+        let Some(live) = &mut self.live else {
+            return Ok(());
+        };
         match Interface::by_index(self.interface.index) {
-            Err(Error::Socket(xsk::Error::NoSuchInterface { .. })) => {
+            Ok(now) if live.is_bound() => self.interface = now,
+            // It may be back already, but the sockets lost it for good.
+            Ok(_) | Err(Error::Socket(xsk::Error::NoSuchInterface { .. })) => {
                 warn!(
                     "interface {} disappeared: answering there again once it is back",
                     self.interface.name
                 );
                 // Its workers end with it; that they failed is no news.
                 let _ = self.take_down();
-                Ok(())
+                return Ok(());
             }
-            found => self.follow(found?, means),
+            Err(error) => {
+                self.worry(&error);
+                return Ok(());
+            }
         }
-    }
-
-    /// The interface is there, and was before.
-    fn follow(&mut self, now: Interface, means: Means<'_>) -> Result<(), Error> {
-        self.interface = now;
-        let Some(live) = &mut self.live else {
-            return Ok(());
-        };
         if live.stop.is_raised() {
             return self.take_down().map_or(Ok(()), Err);
         }
-        live.tell(&self.interface)?;
-        live.tags.keep_off()?;
-        live.serve_new_queues(&self.interface, &self.cpus, means, &self.past)
+        let kept = live
+            .tell(&self.interface)
+            .and_then(|()| live.tags.keep_off());
+        match kept {
+            Ok(()) => self.serve_new_queues(means),
+            // It went, or was renamed, just now: the news of it is on its way.
+            Err(Error::Socket(xsk::Error::NoSuchInterface { .. })) => {}
+            // A packet in a VLAN would be answered as an untagged one.
+            Err(error @ Error::VlanTagsHidden { .. }) => self.give_up(&error),
+            Err(error) => self.worry(&error),
+        }
+        Ok(())
     }
 
-    /// Another interface of the same name, or the same one back from another network namespace.
-    fn look_for_return(&mut self, host: &HostView, means: Means<'_>) {
-        let there = host.link(&self.asked).filter(|link| link.up);
-        if there.is_none() {
+    /// `ethtool -L` may have given the interface more queues: without a socket the kernel's slow path
+    /// has all their packets.
+    fn serve_new_queues(&mut self, means: Means<'_>) {
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        let served = u32::try_from(live.queues.len()).unwrap_or(u32::MAX);
+        let (name, queues) = (&self.interface.name, self.interface.queues);
+        self.trouble.are([]);
+        if means.args.queues != Queues::All || queues <= served {
+            self.short_of_queues.are([]);
             return;
         }
-        let outcome = Interface::by_name(&self.asked).and_then(|interface| {
-            self.interface = interface;
-            self.bring_up(means)
-        });
+        info!("{name} has {queues} queues now");
+        let numbers = served..queues;
+        let outcome = live.serve_queues(numbers, &self.interface, &self.cpus, means, &self.past);
+        // Tried again with the next change, not each second: it may take as long to fail.
+        self.short_of_queues.are(outcome.err().map(|error| {
+            format!(
+                "{name} has {queues} queues now, but not all are served: {error}; test packets on the \
+                 others take the slow path"
+            )
+        }));
+    }
+
+    /// Another interface of the same name, or the same one back from another network namespace; one
+    /// that had been renamed may come by that name, too.
+    fn look_for_return(&mut self, means: Means<'_>) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let found = match Interface::by_name(&self.asked) {
+            Err(Error::NoInterface { .. }) => Interface::by_name(&self.interface.name),
+            found => found,
+        };
+        let outcome = match found {
+            // An interface that is down has no use for a program yet.
+            Ok(interface) if !interface.up => return,
+            Err(Error::NoInterface { .. }) => return,
+            Ok(interface) => {
+                self.interface = interface;
+                self.bring_up(means)
+            }
+            Err(error) => Err(error),
+        };
         match outcome {
             Ok(()) => {
-                self.trouble = None;
-                warn!("interface {} is back: answering there again", self.asked);
+                self.trouble.are([]);
+                self.retry_at = None;
+                warn!(
+                    "interface {} is back: answering there again",
+                    self.interface.name
+                );
             }
             Err(error) => {
-                // Tried again with every change; told once.
-                let trouble = error.to_string();
-                if self.trouble.as_ref() != Some(&trouble) {
-                    warn!(
-                        "interface {} is back, but not served: {trouble}",
-                        self.asked
-                    );
-                }
-                self.trouble = Some(trouble);
+                // What was tried and undone is news of the interface, which must not drive itself.
+                self.retry_at = Some(Instant::now() + RETRY);
+                self.trouble.are([format!(
+                    "interface {} is back, but not served: {error}",
+                    self.asked
+                )]);
             }
         }
+    }
+
+    /// What the interface is like now cannot be told. It is served as it was.
+    fn worry(&mut self, error: &Error) {
+        self.trouble.are([format!(
+            "interface {} is served as it was before, because it cannot be looked at: {error}",
+            self.interface.name
+        )]);
+    }
+
+    /// The interface is there, and cannot be served any more.
+    fn give_up(&mut self, error: &Error) {
+        // A worker that failed besides has nothing to add.
+        let _ = self.take_down();
+        self.trouble.are([format!(
+            "interface {} is not served any more: {error}",
+            self.interface.name
+        )]);
     }
 
     /// Ends the workers, detaches the program; returns why a worker ended before it was asked to.
@@ -221,34 +318,30 @@ impl Served {
 }
 
 impl Live {
-    fn start(
+    /// Attaches the program, which claims nothing without sockets.
+    fn attach(interface: &Interface, means: Means<'_>) -> Result<Self, Error> {
+        let count = queue_count(means.args.queues, interface)?;
+        // Before the program: some drivers reset the link for either, and this one fails sooner.
+        let tags = VlanOffload::off(interface.index)?;
+        let room = interface.receive_queues_max.max(count);
+        Ok(Self {
+            program: program::attach(means.maps, interface, room, means.args.xdp_mode)?,
+            queues: Vec::with_capacity(count as usize),
+            stop: Stop::new().map_err(Error::system("creating an event descriptor"))?,
+            tags,
+        })
+    }
+
+    fn serve_all(
+        &mut self,
         interface: &Interface,
         cpus: &Cpus,
         means: Means<'_>,
         past: &Figures,
-    ) -> Result<Self, Error> {
-        // Before the program: some drivers reset the link for either, and this one fails sooner.
-        let tags = VlanOffload::off(interface.index)?;
+    ) -> Result<(), Error> {
         let count = queue_count(means.args.queues, interface)?;
-        let room = interface.receive_queues_max.max(count);
-        let program = program::attach(means.maps, interface, room, means.args.xdp_mode)?;
-        let stop = Stop::new().map_err(Error::system("creating an event descriptor"))?;
-        let mut live = Self {
-            program,
-            queues: Vec::with_capacity(count as usize),
-            stop,
-            tags,
-        };
-        let outcome = live
-            .serve_queues(0..count, interface, cpus, means, past)
-            .and_then(|()| live.tell(interface));
-        match outcome {
-            Ok(()) => Ok(live),
-            Err(error) => {
-                live.end();
-                Err(error)
-            }
-        }
+        self.serve_queues(0..count, interface, cpus, means, past)?;
+        self.tell(interface)
     }
 
     fn serve_queues(
@@ -269,7 +362,12 @@ impl Live {
                 args: means.args,
                 counters: past.counters_of(queue),
             };
-            let handle = QueueHandle::start(&plan, means.shared, &self.stop)?;
+            // Kept whatever comes next: its worker is to be ended with the others.
+            self.queues
+                .push(QueueHandle::start(&plan, means.shared, &self.stop)?);
+            let Some(handle) = self.queues.last() else {
+                continue;
+            };
             self.program.set_socket(queue, handle.socket())?;
             info!(
                 "{} queue {queue}: {}, pinned to processor {cpu}",
@@ -280,26 +378,13 @@ impl Live {
                     "copy mode"
                 }
             );
-            self.queues.push(handle);
         }
         Ok(())
     }
 
-    /// `ethtool -L` may have given the interface more queues: without a socket the kernel's slow path
-    /// would have all their packets.
-    fn serve_new_queues(
-        &mut self,
-        interface: &Interface,
-        cpus: &Cpus,
-        means: Means<'_>,
-        past: &Figures,
-    ) -> Result<(), Error> {
-        let served = u32::try_from(self.queues.len()).unwrap_or(u32::MAX);
-        if means.args.queues != Queues::All || interface.queues <= served {
-            return Ok(());
-        }
-        info!("{} has {} queues now", interface.name, interface.queues);
-        self.serve_queues(served..interface.queues, interface, cpus, means, past)
+    /// The interface has not gone from under the sockets.
+    fn is_bound(&self) -> bool {
+        self.queues.iter().all(QueueHandle::is_bound)
     }
 
     /// Tells the program what it must know of its interface.
@@ -313,7 +398,9 @@ impl Live {
         Ok(())
     }
 
-    fn end(self) -> (Figures, Option<Error>) {
+    fn end(mut self) -> (Figures, Option<Error>) {
+        // First, so that every packet that was redirected is answered yet.
+        self.program.detach();
         self.stop.raise();
         let finished = self.queues.into_iter().map(QueueHandle::finish);
         let (queues, failures): (Vec<_>, Vec<_>) = finished.unzip();

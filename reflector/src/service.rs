@@ -28,9 +28,10 @@ use crate::publisher::Publisher;
 use crate::reflect::Timescale;
 use crate::session::Sessions;
 use crate::shared::Shared;
-use crate::socket::{self, Plan, SocketDatapath};
+use crate::socket::{self, Missing, Plan, SocketDatapath};
 use crate::stop::Stop;
 use crate::summary::Summary;
+use crate::told::Told;
 use crate::worker::SharedTimescale;
 
 /// How often the clock's state is read. RFC 4656 asks for an honest Error Estimate, and the kernel's
@@ -51,6 +52,12 @@ pub struct Service {
     signals: UnixStream,
     changes: ChangeWatch,
     ready: bool,
+    /// Listeners without a socket, for want of a device.
+    gaps: Told,
+    /// What the kernel refused and is to be asked again.
+    trouble: Told,
+    /// How many of the listeners get nothing through sockets.
+    without_socket: usize,
 }
 
 impl Service {
@@ -65,7 +72,7 @@ impl Service {
         let changes = ChangeWatch::open().map_err(Error::system("watching for address changes"))?;
         let stop = Stop::new().map_err(Error::system("creating an event descriptor"))?;
         let timescale = read_timescale()?;
-        let notes = notes(&listeners, timescale);
+        let mut notes = notes(&listeners, timescale);
         let started = Instant::now();
         let policer = Policer::new(&listeners);
         let mut publisher = Publisher::new(listeners);
@@ -76,7 +83,7 @@ impl Service {
             sessions: Arc::new(sessions(&args)?),
             timescale: Arc::new(SharedTimescale::new(timescale)),
         };
-        let af_xdp = start_af_xdp(&args, &mut publisher, &shared)?;
+        let af_xdp = start_af_xdp(&args, &mut publisher, &shared, &mut notes)?;
         let sockets = match start_sockets(&args, &publisher, &shared, &stop, af_xdp.is_some()) {
             Ok(sockets) => sockets,
             Err(error) => {
@@ -86,6 +93,7 @@ impl Service {
                 return Err(error);
             }
         };
+        notes.extend(af_xdp.iter().flat_map(AfXdp::doubts));
         for note in notes {
             warn!("{note}");
         }
@@ -99,6 +107,9 @@ impl Service {
             signals,
             changes,
             ready: false,
+            gaps: Told::default(),
+            trouble: Told::default(),
+            without_socket: 0,
         })
     }
 
@@ -137,8 +148,9 @@ impl Service {
                 next_tick = Instant::now() + TICK;
             }
             // What is waited for is told like any change; looking anyway costs little.
-            let away = self.af_xdp.as_ref().is_some_and(AfXdp::is_waiting);
-            let waiting = !self.ready || away || self.publisher.is_behind();
+            let waiting = !self.ready
+                || self.trouble.is_any()
+                || self.af_xdp.as_ref().is_some_and(AfXdp::is_waiting);
             if wake.change || wake.worker || (tick && waiting) {
                 self.refresh()?;
             }
@@ -179,29 +191,56 @@ impl Service {
 
     /// Brings interfaces, sockets, rules and readiness in line with the host as it is now.
     fn refresh(&mut self) -> Result<(), Error> {
-        let mut host = HostView::read().map_err(Error::system("reading links and addresses"))?;
+        let mut host = match HostView::read().map_err(Error::system("reading links and addresses"))
+        {
+            Ok(host) => host,
+            Err(error) if self.ready => {
+                self.trouble
+                    .are([format!("going by the rules before this change: {error}")]);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(af_xdp) = &mut self.af_xdp {
             af_xdp.refresh(&self.args, &self.publisher, &mut host)?;
         }
-        let was_behind = self.publisher.is_behind();
-        if let Err(error) = self.publisher.publish(&host) {
-            if !self.ready {
-                return Err(error.into());
+        let mut trouble = Vec::new();
+        match self.publisher.publish(&host) {
+            Ok(()) => {}
+            Err(error) if self.ready => {
+                trouble.push(format!(
+                    "the XDP programs go on by the rules before ({error})"
+                ));
             }
-            if !was_behind {
-                warn!("the XDP programs go on by the rules before ({error}): trying again");
-            }
+            Err(error) => return Err(error.into()),
         }
         // After the rules: a socket that gets a packet knows whose it is.
         let plan = Plan::new(self.publisher.listeners(), &host);
-        for error in self.sockets.apply(&plan) {
-            warn!("{error}");
-        }
+        self.tell_gaps(&plan);
+        let errors = self.sockets.apply(&plan);
+        trouble.extend(errors.iter().map(ToString::to_string));
+        self.trouble.are(trouble);
         if !self.ready && self.af_xdp.as_ref().is_none_or(AfXdp::is_running) {
             self.ready = true;
             self.announce();
         }
         Ok(())
+    }
+
+    /// Says which listeners get nothing through sockets where they should.
+    fn tell_gaps(&mut self, plan: &Plan) {
+        let listeners = self.publisher.listeners();
+        self.without_socket = plan.unserved(listeners).count();
+        let is_slow_path = self.af_xdp.is_some();
+        let what = if is_slow_path { "slow path" } else { "socket" };
+        let gaps = plan.gaps.iter().filter(|gap| {
+            // Who watches over the interface says so.
+            !(is_slow_path && matches!(gap.missing, Missing::Interface(_)))
+        });
+        self.gaps.are(gaps.filter_map(|gap| {
+            let listener = listeners.get(gap.listener as usize)?;
+            Some(format!("{listener} has no {what} {}", gap.missing))
+        }));
     }
 
     fn tell_what_is_waited_for(&self) {
@@ -252,6 +291,7 @@ impl Service {
             interfaces,
             listeners: self.publisher.counts(),
             sockets,
+            without_socket: self.without_socket,
             sessions: self.shared.sessions.counts(),
         };
         (summary, af_xdp_failure.or(socket_failure.map(Error::from)))
@@ -270,6 +310,7 @@ fn start_af_xdp(
     args: &Args,
     publisher: &mut Publisher,
     shared: &Shared,
+    notes: &mut Vec<String>,
 ) -> Result<Option<AfXdp>, Error> {
     if args.datapath == Datapath::Socket {
         return Ok(None);
@@ -277,8 +318,11 @@ fn start_af_xdp(
     match AfXdp::start(args, publisher, shared) {
         Ok(af_xdp) => Ok(Some(af_xdp)),
         Err(error) if args.datapath == Datapath::Auto && error.is_of_af_xdp() => {
-            warn!("answering over UDP sockets, because AF_XDP does not work: {error}");
             publisher.close_kernel();
+            // To be told if sockets work.
+            notes.push(format!(
+                "answering over UDP sockets, because AF_XDP does not work: {error}"
+            ));
             Ok(None)
         }
         Err(error) => Err(error),
@@ -295,8 +339,14 @@ fn start_sockets(
 ) -> Result<SocketDatapath, Error> {
     let host = HostView::read().map_err(Error::system("reading links and addresses"))?;
     let plan = Plan::new(publisher.listeners(), &host);
-    for gap in &plan.gaps {
-        warn!("{gap}");
+    // A device that comes later gets its socket then, but what is not there at all is a slip.
+    let unknown = plan.gaps.iter().find_map(|gap| match &gap.missing {
+        Missing::Interface(name) => Some(name.clone()),
+        _ => None,
+    });
+    if let Some(name) = unknown {
+        let known = host.links.into_iter().map(|link| link.name).collect();
+        return Err(Error::NoInterface { name, known });
     }
     let options = if beside_af_xdp {
         socket::Options::slow_path()

@@ -27,6 +27,8 @@ pub struct Summary {
     pub listeners: Vec<(String, ListenerCounts)>,
     /// What came through sockets.
     pub sockets: SocketFigures,
+    /// How many listeners had no socket at the end: beside AF_XDP, no slow path.
+    pub without_socket: usize,
     /// Sessions of stateful listeners.
     pub sessions: SessionCounts,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Summary {
                 "reflector on {}: {seconds:.1} s, UDP sockets",
                 self.ports
             )?;
+            self.write_workers(f)?;
         }
         for (name, figures) in &self.interfaces {
             let mode = figures.mode.map_or("no", Mode::name);
@@ -93,6 +96,29 @@ impl Summary {
         Ok(())
     }
 
+    /// How the workers share the load, where they are all there is.
+    fn write_workers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_header(f, "worker")?;
+        let dropped =
+            |counters: &SocketCounters| counters.unanswered_total() + counters.send_errors_total();
+        for (number, counters) in self.sockets.workers.iter().enumerate() {
+            write_row(
+                f,
+                &number,
+                counters.received.value(),
+                counters.reflected.value(),
+                dropped(counters),
+            )?;
+        }
+        write_row(
+            f,
+            &"total",
+            self.sockets.total(|counters| counters.received.value()),
+            self.sockets.total(|counters| counters.reflected.value()),
+            self.sockets.total(dropped),
+        )
+    }
+
     fn write_sockets(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = |value: &dyn Fn(&SocketCounters) -> u64| self.sockets.total(value);
         let received = total(&|counters| counters.received.value());
@@ -115,8 +141,17 @@ impl Summary {
         write_counts(
             f,
             "dropped before a UDP socket",
-            [("no room, or a wrong checksum", self.sockets.kernel_drops)],
-        )
+            [(
+                "no room, a wrong checksum, or a closed socket",
+                self.sockets.kernel_drops,
+            )],
+        )?;
+        let without = if self.interfaces.is_empty() {
+            "without a socket"
+        } else {
+            "without a slow path"
+        };
+        write_counts(f, "listeners", [(without, self.without_socket as u64)])
     }
 }
 
@@ -134,11 +169,7 @@ impl Figures {
     }
 
     fn write_queues(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:>7} {:>12} {:>12} {:>9}",
-            "queue", "received", "reflected", "dropped"
-        )?;
+        write_header(f, "queue")?;
         for queue in &self.queues {
             let counters = &queue.counters;
             write_row(
@@ -176,7 +207,7 @@ impl Figures {
                     self.kernel(|statistics| statistics.rx_ring_full),
                 ),
                 (
-                    "no frame to receive into, or too long",
+                    "no frame to receive into or too long",
                     self.kernel(|statistics| statistics.rx_dropped),
                 ),
                 (
@@ -232,6 +263,14 @@ impl fmt::Display for Figures {
             ],
         )
     }
+}
+
+fn write_header(f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+    writeln!(
+        f,
+        "{what:>7} {:>12} {:>12} {:>9}",
+        "received", "reflected", "dropped"
+    )
 }
 
 fn write_row(

@@ -31,17 +31,23 @@ impl VlanOffload {
             ifindex,
             switched_off: VlanStripping::OFF,
         };
-        let nic = Nic::by_index(ifindex)?;
-        offload.switch_off(&nic, Nic::hidden_vlan_tags)?;
-        if nic.vlan_stripping()?.is_on() {
-            // Only a veth is left with it: see `Nic::hidden_vlan_tags`.
-            warn!(
+        offload.switch_off(&Nic::by_index(ifindex)?, Nic::hidden_vlan_tags)?;
+        Ok(offload)
+    }
+
+    /// What to know of tags that may be beside packets all the same: on a veth, whose other end
+    /// decides.
+    pub fn doubt(&self) -> Option<String> {
+        let nic = Nic::by_index(self.ifindex).ok()?;
+        // Only a veth is left with it: see `Nic::hidden_vlan_tags`.
+        let stripping = nic.vlan_stripping().ok()?;
+        stripping.is_on().then(|| {
+            format!(
                 "{} is a veth: packets of a VLAN device at its other end look untagged, unless that \
                  end writes their tags itself (`ethtool -K PEER txvlan off` there)",
                 nic.name()
-            );
-        }
-        Ok(offload)
+            )
+        })
     }
 
     /// Looks whether it stayed off, and switches it off again: a driver may have changed its mind, or

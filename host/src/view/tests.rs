@@ -222,6 +222,23 @@ fn links_that_control_each_other_end_no_search_in_a_loop() {
 }
 
 #[test]
+fn a_name_that_is_remembered_goes_before_one_that_is_borne() {
+    let mut view = view(&[plain(1, None), plain(2, None), plain(3, None)]);
+    for (link, name) in view.links.iter_mut().zip(["b", "a", "c"]) {
+        name.clone_into(&mut link.name);
+    }
+    // The first two swapped names since they were spoken of.
+    view.also_call(1, "a");
+    view.also_call(2, "b");
+    view.also_call(3, "c");
+    view.also_call(9, "c");
+    let found = ["a", "b", "c"].map(|name| view.link(name).unwrap().index);
+    assert_eq!(found, [1, 2, 3]);
+    let names: Vec<_> = view.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, ["b", "a", "c"], "their own names stay");
+}
+
+#[test]
 fn an_address_of_an_unknown_link_counts_for_nothing() {
     let mut view = view(&[plain(1, None)]);
     for (ifindex, last) in [(1, 1), (2, 2)] {

@@ -102,7 +102,7 @@ pub struct ListenerArgs {
     #[arg(long, value_enum, value_name = "ECN", help_heading = "Replies")]
     pub ecn: Option<EcnArg>,
 
-    /// Flow Label of IPv6 replies [default: copy]
+    /// Flow Label of IPv6 replies; 0 where a UDP socket answers [default: copy]
     #[arg(long, value_enum, value_name = "LABEL", help_heading = "Replies")]
     pub flow_label: Option<FlowLabelArg>,
 

@@ -86,7 +86,7 @@ impl Options {
 pub struct SocketDatapath {
     bound: Vec<Bound>,
     workers: Vec<Handle>,
-    /// Drops of sockets that are closed.
+    /// Drops of sockets that are closed, and what was still in them.
     closed_drops: u64,
 }
 
@@ -95,7 +95,8 @@ pub struct SocketDatapath {
 pub struct SocketFigures {
     /// By worker.
     pub workers: Vec<Arc<SocketCounters>>,
-    /// Datagrams that the kernel dropped, most of them for want of room: [`open::kernel_drops`].
+    /// Datagrams that no worker got: the kernel dropped them, most of them for want of room
+    /// ([`open::kernel_drops`]), or they were in a socket that was closed.
     pub kernel_drops: u64,
 }
 
@@ -214,18 +215,24 @@ impl SocketDatapath {
         }
 
         let mut errors = Vec::new();
+        let mut opened = false;
         for binding in &plan.bindings {
             if let Some(bound) = self.bound.iter_mut().find(|bound| bound.is_for(binding)) {
-                bound.binding.listeners.clone_from(&binding.listeners);
+                bound.binding.clone_from(binding);
                 continue;
             }
             match Bound::open(binding, self.workers.len()) {
-                Ok(bound) => self.bound.push(bound),
+                Ok(bound) => {
+                    self.bound.push(bound);
+                    opened = true;
+                }
                 Err(DatapathError::Open(OpenError::NoFamily(at))) if at.ip().is_unspecified() => {}
                 Err(error) => errors.push(error),
             }
         }
-        self.publish();
+        if opened {
+            self.publish();
+        }
         errors
     }
 
@@ -259,6 +266,7 @@ impl SocketDatapath {
             })
             .collect();
         let failure = failures.into_iter().next().map(system("a socket worker"));
+        self.closed_drops += self.bound.iter().map(Bound::left_over).sum::<u64>();
         (self.figures(), failure)
     }
 
@@ -282,7 +290,8 @@ impl SocketDatapath {
         while closing.iter().any(Bound::is_held) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
-        self.closed_drops += closing.iter().map(Bound::kernel_drops).sum::<u64>();
+        let drops = |bound: &Bound| bound.kernel_drops() + bound.left_over();
+        self.closed_drops += closing.iter().map(drops).sum::<u64>();
         drop(closing);
     }
 }
@@ -307,15 +316,27 @@ impl Bound {
         })
     }
 
+    /// The kernel binds to a device by its index: under another name it is the same.
     fn is_for(&self, binding: &Binding) -> bool {
-        let own = &self.binding;
-        (&own.device, own.address, own.port) == (&binding.device, binding.address, binding.port)
+        let at = |binding: &Binding| {
+            let device = binding.device.as_ref().map(|device| device.index);
+            (device, binding.address, binding.port)
+        };
+        at(&self.binding) == at(binding)
     }
 
     fn is_held(&self) -> bool {
         self.endpoints
             .iter()
             .any(|endpoint| Arc::strong_count(endpoint) > 1)
+    }
+
+    /// Datagrams that no worker takes any more.
+    fn left_over(&self) -> u64 {
+        self.endpoints
+            .iter()
+            .map(|endpoint| open::left_over(endpoint.socket()))
+            .sum()
     }
 
     fn kernel_drops(&self) -> u64 {

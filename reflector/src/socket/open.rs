@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
-use nix::sys::socket::{SetSockOpt, TimestampingFlag, getsockopt, setsockopt, sockopt};
+use nix::sys::socket::{
+    MsgFlags, SetSockOpt, TimestampingFlag, getsockopt, recv, setsockopt, sockopt,
+};
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_freebind,
     set_ipv6_mtu_discover,
@@ -20,9 +23,12 @@ const TTL: u32 = 255;
 /// longest.
 const BUFFER: usize = 4 << 20;
 
+/// Datagrams that [`BUFFER`] cannot hold.
+const LEFT_OVER_MAX: u32 = 100_000;
+
 mod option {
-    //! A socket option of socket(7) that nix does not have, by its own macro.
-    use nix::{getsockopt_impl, libc, sockopt_impl};
+    //! Socket options that nix does not have, by its own macro.
+    use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 
     /// `SO_MEMINFO` of `asm-generic/socket.h`.
     const SO_MEMINFO: libc::c_int = 55;
@@ -34,6 +40,14 @@ mod option {
         libc::SOL_SOCKET,
         SO_MEMINFO,
         [u32; 9]
+    );
+    sockopt_impl!(
+        /// The kernel makes up an IPv6 Flow Label for each flow (`net.ipv6.auto_flowlabels`).
+        AutoFlowLabel,
+        SetOnly,
+        libc::IPPROTO_IPV6,
+        libc::IPV6_AUTOFLOWLABEL,
+        bool
     );
 }
 
@@ -139,6 +153,16 @@ pub fn kernel_drops(socket: &UdpSocket) -> io::Result<u32> {
     Ok(getsockopt(socket, option::MemoryInfo)?[DROPS])
 }
 
+/// Takes what is in this socket, and says how many datagrams that was.
+pub fn left_over(socket: &UdpSocket) -> u64 {
+    // One that never runs dry would hold up the end of everything.
+    let datagrams = (0..LEFT_OVER_MAX).take_while(|_| {
+        let taken = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+        taken.is_ok()
+    });
+    datagrams.count() as u64
+}
+
 fn unbound(binding: &Binding) -> Result<Socket, OpenError> {
     let at = binding.at();
     let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP)).map_err(
@@ -213,6 +237,8 @@ fn set_header(socket: &Socket, at: SocketAddr) -> io::Result<()> {
         socket.set_unicast_hops_v6(TTL)?;
         // IPv6 routers do not fragment, so the source has to heed what they say.
         set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT)?;
+        // 0, since a socket is not told that of the request: none is better than one made up.
+        setsockopt(socket, option::AutoFlowLabel, &false)?;
     }
     Ok(())
 }

@@ -79,20 +79,20 @@ pub enum Missing {
     },
 }
 
-impl fmt::Display for Gap {
+impl fmt::Display for Missing {
+    /// Reads after "has no socket".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "listener {} has no socket", self.listener)?;
-        match &self.missing {
-            Missing::Interface(name) => write!(f, " on {name}: there is no such interface"),
-            Missing::VlanDevice { interface, vlan } => {
+        match self {
+            Self::Interface(name) => write!(f, "on {name}: there is no such interface"),
+            Self::VlanDevice { interface, vlan } => {
                 if let Some(name) = interface {
-                    write!(f, " on {name}")?;
+                    write!(f, "on {name} ")?;
                 }
-                write!(f, " for VLAN {vlan}: there is no VLAN device for it")
+                write!(f, "for VLAN {vlan}: there is no VLAN device for it")
             }
-            Missing::Vrf(name) => write!(f, " in {name}: there is no such VRF device"),
-            Missing::Member { device, vrf } => {
-                write!(f, " in {vrf} for {device}: it is no part of that VRF")
+            Self::Vrf(name) => write!(f, "in {name}: there is no such VRF device"),
+            Self::Member { device, vrf } => {
+                write!(f, "in {vrf} for {device}: it is no part of that VRF")
             }
         }
     }

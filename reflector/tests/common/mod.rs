@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod arena;
+pub mod load;
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -94,6 +97,27 @@ impl Summary {
         [count("received"), count("reflected")]
     }
 
+    /// Packets answered, over AF_XDP and by sockets.
+    pub fn answered(&self) -> u64 {
+        // Where sockets are the whole reflector, the rows are those of their workers.
+        let over_af_xdp = self.0.contains(" XDP\n").then(|| self.row("total")[1]);
+        over_af_xdp.unwrap_or(0) + self.sockets()[1]
+    }
+
+    /// What XDP counted for the listener at `place`, such as `veth-r, any address, port 862`; 0 if it
+    /// does not mention it.
+    pub fn of_listener(&self, place: &str, meaning: &str) -> u64 {
+        let mut lines = self.0.lines().map(str::trim_start);
+        let items = lines
+            .find_map(|line| line.strip_prefix(place)?.strip_prefix(": "))
+            .unwrap_or_else(|| panic!("no listener at {place} in:\n{}", self.0));
+        let counts = items.split(", ").filter_map(|item| item.split_once(' '));
+        counts
+            .filter(|(_, words)| *words == meaning)
+            .map(|(count, _)| count.parse::<u64>().unwrap())
+            .sum()
+    }
+
     /// The count in front of `meaning`; 0 if the summary does not mention it.
     pub fn count(&self, meaning: &str) -> u64 {
         let items = self
@@ -116,4 +140,50 @@ pub fn has_xdp(end: &End) -> bool {
         .ip(&format!("-details link show {}", end.interface))
         .unwrap();
     link.contains("xdp")
+}
+
+impl Summary {
+    /// Every frame that XDP redirected was received by a worker or dropped by the kernel, which counts
+    /// it; every packet that was received, by worker or UDP socket, became something that has a name.
+    pub fn assert_accounts_for_everything(&self) {
+        let [received, reflected, dropped] = self.row("total");
+        assert_eq!(received, reflected + dropped, "{}", self.0);
+        let redirected = self.count("redirected to AF_XDP")
+            + self.count("redirected to AF_XDP without metadata");
+        let by_kernel =
+            self.count("receive ring full") + self.count("no frame to receive into or too long");
+        assert_eq!(redirected, received + by_kernel, "{}", self.0);
+        let [received, reflected] = self.sockets();
+        let others = self.sum("dropped after a UDP socket: ")
+            + self.sum("replies not taken by the kernel: ");
+        assert_eq!(received, reflected + others, "{}", self.0);
+    }
+
+    /// All counts of the line that begins so.
+    pub fn sum(&self, beginning: &str) -> u64 {
+        let mut lines = self.0.lines();
+        let items = lines.find_map(|line| line.strip_prefix(beginning));
+        let items = items.into_iter().flat_map(|items| items.split(", "));
+        items
+            .filter_map(|item| item.split(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
+}
+
+impl Summary {
+    /// Its parts, one for each interface; what was not of one stays with the last.
+    pub fn by_interface<const N: usize>(&self) -> [Self; N] {
+        let mut parts: Vec<String> = Vec::new();
+        for line in self.0.lines() {
+            if line.starts_with("reflector on ") {
+                parts.push(String::new());
+            }
+            if let Some(part) = parts.last_mut() {
+                part.push_str(line);
+                part.push('\n');
+            }
+        }
+        let parts: Vec<_> = parts.into_iter().map(Summary).collect();
+        parts.try_into().unwrap_or_else(|_| panic!("{}", self.0))
+    }
 }

@@ -167,8 +167,8 @@ fn a_device_that_is_gone_is_named_and_takes_no_worker_along() {
     );
     let plan = Plan::new(&on_device, &crate::rig::host(&veth));
     assert_eq!(
-        plan.gaps[0].to_string(),
-        "listener 0 has no socket on veth-r: there is no such interface"
+        plan.gaps[0].missing.to_string(),
+        "on veth-r: there is no such interface"
     );
     let datapath = rig.datapath.as_mut().unwrap();
     assert!(datapath.apply(&plan).is_empty());

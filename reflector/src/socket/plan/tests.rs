@@ -104,7 +104,10 @@ fn sockets(plan: &Plan) -> Vec<String> {
 }
 
 fn gaps(plan: &Plan) -> Vec<String> {
-    plan.gaps.iter().map(ToString::to_string).collect()
+    let lines = plan.gaps.iter();
+    lines
+        .map(|gap| format!("{} {}", gap.listener, gap.missing))
+        .collect()
 }
 
 #[test]
@@ -153,10 +156,10 @@ fn what_the_kernel_has_no_device_for_has_no_socket() {
     assert_eq!(
         gaps(&plan),
         [
-            "listener 1 has no socket on eth1 for VLAN 10: there is no VLAN device for it",
-            "listener 2 has no socket on eth7: there is no such interface",
-            "listener 3 has no socket for VLAN 11: there is no VLAN device for it",
-            "listener 4 has no socket in eth1: there is no such VRF device",
+            "1 on eth1 for VLAN 10: there is no VLAN device for it",
+            "2 on eth7: there is no such interface",
+            "3 for VLAN 11: there is no VLAN device for it",
+            "4 in eth1: there is no such VRF device",
         ]
     );
     let unserved: Vec<_> = plan.unserved(&listeners).map(|l| l.rule.listener).collect();
@@ -184,8 +187,8 @@ fn listeners_of_a_vrf_share_its_socket() {
     assert_eq!(
         gaps(&plan),
         [
-            "listener 2 has no socket on eth2 for VLAN 21: there is no VLAN device for it",
-            "listener 3 has no socket in red for eth0: it is no part of that VRF",
+            "2 on eth2 for VLAN 21: there is no VLAN device for it",
+            "3 in red for eth0: it is no part of that VRF",
         ]
     );
 }
