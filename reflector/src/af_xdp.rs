@@ -8,9 +8,9 @@ use crate::args::{Args, Poll};
 use crate::cpus::Cpus;
 use crate::error::Error;
 use crate::interface::Interface;
-use crate::listener::Listener;
+use crate::listener::{self, Listener};
 use crate::publisher::Publisher;
-use crate::served::{Figures, Means, Served, queue_count};
+use crate::served::{Asked, Figures, Means, Served, queue_count};
 use crate::shared::Shared;
 use crate::stop::Stop;
 
@@ -59,7 +59,7 @@ impl AfXdp {
             served: Vec::with_capacity(interfaces.len()),
         };
         for ((asked, interface), cpus) in interfaces.into_iter().zip(cpus) {
-            match Served::start(interface, &asked, cpus, means) {
+            match Served::start(interface, asked, cpus, means) {
                 Ok(served) => all.served.push(served),
                 Err(error) => {
                     all.finish();
@@ -127,9 +127,9 @@ impl AfXdp {
     }
 
     /// Interfaces, ports and how they are served, in one line for people.
-    pub fn description(&self, ports: &str) -> String {
+    pub fn description(&self) -> String {
         let each = self.served.iter().map(|served| {
-            let name = &served.interface().name;
+            let (name, ports) = (&served.interface().name, served.ports());
             match served.description() {
                 Some(how) if served.is_running() => format!("{name} {ports}, {how}"),
                 Some(how) => format!("{name} (no carrier) {ports}, {how}"),
@@ -144,8 +144,8 @@ impl AfXdp {
         let mut interfaces = Vec::with_capacity(self.served.len());
         let mut first = None;
         for served in self.served {
-            let (name, figures, failure) = served.finish();
-            interfaces.push((name, figures));
+            let (place, figures, failure) = served.finish();
+            interfaces.push((place, figures));
             first = first.or(failure);
         }
         (interfaces, first)
@@ -153,10 +153,10 @@ impl AfXdp {
 }
 
 /// Every interface that a listener names, once, by the name that was typed.
-fn interfaces(listeners: &[Listener]) -> Result<Vec<(String, Interface)>, Error> {
-    let mut found: Vec<(String, Interface)> = Vec::new();
+fn interfaces(listeners: &[Listener]) -> Result<Vec<(Asked, Interface)>, Error> {
+    let mut found: Vec<(Asked, Interface)> = Vec::new();
     for name in listeners.iter().flat_map(|listener| &listener.interfaces) {
-        if found.iter().any(|(asked, _)| asked == name) {
+        if found.iter().any(|(asked, _)| asked.name == *name) {
             continue;
         }
         let interface = Interface::by_name(name)?;
@@ -165,11 +165,16 @@ fn interfaces(listeners: &[Listener]) -> Result<Vec<(String, Interface)>, Error>
             .find(|(_, known)| known.index == interface.index)
         {
             return Err(Error::OneInterface {
-                one: other.clone(),
+                one: other.name.clone(),
                 other: name.clone(),
             });
         }
-        found.push((name.clone(), interface));
+        let on_it = |listener: &&Listener| listener.interfaces.contains(name);
+        let asked = Asked {
+            name: name.clone(),
+            ports: listener::ports(listeners.iter().filter(on_it)),
+        };
+        found.push((asked, interface));
     }
     Ok(found)
 }

@@ -266,7 +266,7 @@ fn reflect_until(worker: &mut QueueWorker, poll: Poll, stop: &Stop) -> io::Resul
             waiter.packet_seen();
             continue;
         }
-        waiter.idle(worker.kernel().as_fd(), stop, worker.is_backed_up())?;
+        waiter.idle(worker.kernel().as_fd(), stop, worker.awaited())?;
     }
 }
 

@@ -34,11 +34,22 @@ pub struct Means<'a> {
     pub shared: &'a Shared,
 }
 
+/// What was asked for of an interface.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its name, as it was typed.
+    pub name: String,
+    /// The ports of the listeners on it, in words.
+    pub ports: String,
+}
+
 /// An interface and what serves it.
 #[derive(Debug)]
 pub struct Served {
     /// As it was typed: another interface of this name takes its place.
     asked: String,
+    /// Of the listeners on it, in words.
+    ports: String,
     /// As it was last seen.
     interface: Interface,
     /// Where its workers run, in turn.
@@ -83,12 +94,13 @@ impl Served {
     /// Whatever keeps the interface from being served; nothing is left behind.
     pub fn start(
         interface: Interface,
-        asked: &str,
+        asked: Asked,
         cpus: Cpus,
         means: Means<'_>,
     ) -> Result<Self, Error> {
         let mut served = Self {
-            asked: asked.to_owned(),
+            asked: asked.name,
+            ports: asked.ports,
             live: None,
             interface,
             cpus,
@@ -115,6 +127,11 @@ impl Served {
     /// As it was last seen.
     pub const fn interface(&self) -> &Interface {
         &self.interface
+    }
+
+    /// The ports of the listeners on it, in words.
+    pub fn ports(&self) -> &str {
+        &self.ports
     }
 
     /// The name it was asked for by.
@@ -310,10 +327,11 @@ impl Served {
         failure
     }
 
-    /// Ends serving. Returns the interface's name, what happened, and the first failure.
+    /// Ends serving. Returns where it served in words, what happened, and the first failure.
     pub fn finish(mut self) -> (String, Figures, Option<Error>) {
         let failure = self.take_down();
-        (self.interface.name, self.past, failure)
+        let place = format!("{} {}", self.interface.name, self.ports);
+        (place, self.past, failure)
     }
 }
 

@@ -265,11 +265,11 @@ impl Service {
                 warn!("{listener}: this host has no address for it yet: answering once it has one");
             }
         }
-        let ports = ports(self.publisher.listeners());
         let line = match &self.af_xdp {
-            Some(af_xdp) => format!("ready: {}", af_xdp.description(&ports)),
+            Some(af_xdp) => format!("ready: {}", af_xdp.description()),
             None => format!(
-                "ready: {ports}, {} over UDP sockets",
+                "ready: {}, {} over UDP sockets",
+                listener::ports(self.publisher.listeners()),
                 plural(self.sockets.workers(), "worker")
             ),
         };
@@ -286,7 +286,7 @@ impl Service {
         self.stop.raise();
         let (sockets, socket_failure) = self.sockets.finish();
         let summary = Summary {
-            ports: ports(self.publisher.listeners()),
+            ports: listener::ports(self.publisher.listeners()),
             elapsed: self.shared.started.elapsed(),
             interfaces,
             listeners: self.publisher.counts(),
@@ -388,16 +388,6 @@ fn notes(listeners: &[Listener], timescale: Timescale) -> Vec<String> {
         ));
     }
     notes
-}
-
-/// `port 862`, or `ports 900, 901, 902`.
-fn ports(listeners: &[Listener]) -> String {
-    let mut ports: Vec<u16> = listeners.iter().map(|listener| listener.port).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    let listed: Vec<String> = ports.iter().map(u16::to_string).collect();
-    let word = if ports.len() == 1 { "port" } else { "ports" };
-    format!("{word} {}", listed.join(", "))
 }
 
 fn plural(count: usize, word: &str) -> String {

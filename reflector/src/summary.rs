@@ -20,7 +20,7 @@ pub struct Summary {
     pub ports: String,
     /// For how long.
     pub elapsed: Duration,
-    /// What happened on each interface that was served over AF_XDP, by its name; none where sockets were
+    /// What happened on each interface that was served over AF_XDP, by name and ports; none where sockets were
     /// the whole reflector.
     pub interfaces: Vec<(String, Figures)>,
     /// What XDP did with each listener's packets, by its place.
@@ -44,13 +44,9 @@ impl fmt::Display for Summary {
             )?;
             self.write_workers(f)?;
         }
-        for (name, figures) in &self.interfaces {
+        for (place, figures) in &self.interfaces {
             let mode = figures.mode.map_or("no", Mode::name);
-            writeln!(
-                f,
-                "reflector on {name} {}: {seconds:.1} s, {mode} XDP",
-                self.ports
-            )?;
+            writeln!(f, "reflector on {place}: {seconds:.1} s, {mode} XDP")?;
             figures.fmt(f)?;
         }
         if self.listeners.len() > 1 {

@@ -55,6 +55,17 @@ impl Traffic {
     }
 }
 
+/// What a worker cannot go on without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// Packets to answer.
+    Packets,
+    /// Packets, or room for replies that the kernel has yet to take.
+    PacketsOrRoom,
+    /// Room for replies: without it no packet is taken, however many there are.
+    Room,
+}
+
 impl Waiter {
     /// A waiter that knows of no traffic yet.
     pub fn new(mode: Poll) -> Self {
@@ -71,18 +82,17 @@ impl Waiter {
         }
     }
 
-    /// There was none: spins or sleeps until there may be one. `backed_up` also waits for room in
-    /// the transmit ring.
+    /// There was none: spins or sleeps until there may be what is awaited.
     ///
     /// # Errors
     ///
     /// The kernel refuses to wait.
-    pub fn idle(&self, socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<()> {
+    pub fn idle(&self, socket: BorrowedFd<'_>, stop: &Stop, awaited: Awaited) -> io::Result<()> {
         if self.spins() {
             std::hint::spin_loop();
             return Ok(());
         }
-        sleep(socket, stop, backed_up)
+        sleep(socket, stop, awaited)
     }
 
     /// Whether it looks again at once, rather than sleep, when there is nothing to do.
@@ -95,10 +105,13 @@ impl Waiter {
     }
 }
 
-/// Sleeps until the socket has packets (or room, if `backed_up`), or `stop` is raised.
-fn sleep(socket: BorrowedFd<'_>, stop: &Stop, backed_up: bool) -> io::Result<()> {
-    let mut interest = PollFlags::POLLIN;
-    interest.set(PollFlags::POLLOUT, backed_up);
+/// Sleeps until the socket has what is awaited, or `stop` is raised.
+fn sleep(socket: BorrowedFd<'_>, stop: &Stop, awaited: Awaited) -> io::Result<()> {
+    let interest = match awaited {
+        Awaited::Packets => PollFlags::POLLIN,
+        Awaited::PacketsOrRoom => PollFlags::POLLIN | PollFlags::POLLOUT,
+        Awaited::Room => PollFlags::POLLOUT,
+    };
     let mut fds = [
         PollFd::new(socket, interest),
         PollFd::new(stop.as_fd(), PollFlags::POLLIN),

@@ -27,6 +27,7 @@ use crate::reflect::{self, Departure, Timescale};
 use crate::rule::{ListenerId, Rule, SequencePolicy};
 use crate::rulebook::{self, Rulebook, Scope};
 use crate::session::{self, SessionKey};
+use crate::wait::Awaited;
 
 /// Packets taken from the receive ring per turn.
 pub const RX_BATCH: usize = 64;
@@ -209,6 +210,15 @@ impl<K: Kernel, C: Clock, R: Rules, S: Sessions> Worker<K, C, R, S> {
     /// take what it holds.
     pub fn is_backed_up(&self) -> bool {
         self.kick_again || self.stuck
+    }
+
+    /// What to wait for when a turn had nothing to do.
+    pub fn awaited(&self) -> Awaited {
+        match (self.stuck, self.kick_again) {
+            (true, _) => Awaited::Room,
+            (false, true) => Awaited::PacketsOrRoom,
+            (false, false) => Awaited::Packets,
+        }
     }
 
     /// Replies that the kernel has not taken yet.

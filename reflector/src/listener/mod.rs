@@ -66,6 +66,19 @@ impl Listener {
     }
 }
 
+/// The ports of listeners, in words: `port 862`, or `ports 900, 901, 902`.
+pub fn ports<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> String {
+    let mut ports: Vec<u16> = listeners
+        .into_iter()
+        .map(|listener| listener.port)
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let listed: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let word = if ports.len() == 1 { "port" } else { "ports" };
+    format!("{word} {}", listed.join(", "))
+}
+
 impl fmt::Display for Listener {
     /// Where it listens: enough to tell it from the others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
