@@ -24,12 +24,23 @@ static __always_inline __u64 now_in_ticks(void)
 	return bpf_ktime_get_ns() * TICKS_PER_NS;
 }
 
-/* How far ahead a bucket ends. What no admitted packet brings about lies in the past. */
+/*
+ * How far ahead a bucket ends. What no admitted packet brings about lies in the past, and so does 0, the
+ * end of a bucket that was never charged: its distance says nothing.
+ */
 static __always_inline __u64 debt(__u64 end, __u64 now)
 {
 	__u64 ahead = end - now;
 
-	return ahead > DEBT_MAX ? 0 : ahead;
+	return !end || ahead > DEBT_MAX ? 0 : ahead;
+}
+
+/* Where a bucket ends that is charged: a tick before 0, which is the end of one that never was. */
+static __always_inline __u64 end_of(__u64 now, __u64 ahead)
+{
+	__u64 end = now + ahead;
+
+	return end ? end : ~0ull;
 }
 
 /*
@@ -48,7 +59,7 @@ static __always_inline int charge(__u64 *bucket, __u64 now, __u64 cost, __u64 bu
 
 		if (ahead > burst)
 			return 0;
-		if (__sync_val_compare_and_swap(bucket, end, now + ahead + cost) == end)
+		if (__sync_val_compare_and_swap(bucket, end, end_of(now, ahead + cost)) == end)
 			return 1;
 	}
 	__sync_fetch_and_add(bucket, cost);

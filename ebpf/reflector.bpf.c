@@ -95,7 +95,7 @@ static __always_inline void count_for(const struct rule *rule, enum listener_cou
 
 /*
  * The rule of the packet: an exact session's, else its listener's, else none. `key` is the latter's,
- * and comes zeroed.
+ * and comes with its scope.
  */
 static __always_inline struct rule *find_rule(void *listeners, const struct packet *packet,
 					      struct listener_key *key)
@@ -125,7 +125,7 @@ static __always_inline struct rule *find_rule(void *listeners, const struct pack
 		if (exact)
 			return exact;
 	}
-	return rule->flags & RULE_OPEN ? rule : NULL;
+	return rule;
 }
 
 /* Which bit of struct rule.own_filter stands for an address. src/abi/rule.rs does the same. */
@@ -136,6 +136,26 @@ static __always_inline __u64 filter_bit(struct address address)
 	return 1ull << (mixed >> 58);
 }
 
+/* fe80::/10 */
+static __always_inline int is_link_local(struct address address)
+{
+	return bpf_be64_to_cpu(address.high) >> 54 == 0xfe80 >> 6;
+}
+
+static __always_inline int is_own(void *listeners, const struct rule *rule,
+				  const struct scope *scope, struct address address)
+{
+	struct listener_key mark = { .address = address };
+
+	if (is_link_local(address)) {
+		mark.scope = *scope;
+		mark.port = LISTENER_MARK;
+	} else {
+		mark.port = rule->domain;
+	}
+	return bpf_map_lookup_elem(listeners, &mark) != NULL;
+}
+
 /*
  * One spoofed packet can make two reflectors answer each other for ever, or one itself: each answer
  * goes out with a fresh TTL. Returns 0 if the packet cannot be of that kind, else the verdict.
@@ -143,27 +163,23 @@ static __always_inline __u64 filter_bit(struct address address)
  * Hardly any packet is: the rule knows enough to do without most look-ups.
  */
 static __always_inline int loop_guard(void *listeners, const struct rule *rule,
-				      const struct packet *packet, struct listener_key *key)
+				      const struct packet *packet, const struct scope *scope)
 {
 	__u16 port = bpf_ntohs(packet->source_port);
 
-	if (rule->own_filter & filter_bit(packet->source)) {
-		key->address = packet->source;
-		key->port = 0;
-		if (bpf_map_lookup_elem(listeners, key))
-			return DROPPED_OWN_SOURCE;
-	}
+	if (rule->own_filter & filter_bit(packet->source) &&
+	    is_own(listeners, rule, scope, packet->source))
+		return DROPPED_OWN_SOURCE;
 	if (port >= rule->guard_first && port <= rule->guard_last) {
-		key->address.high = 0;
-		key->address.low = 0;
-		key->port = port;
-		if (bpf_map_lookup_elem(listeners, key))
+		struct listener_key mark = { .scope = *scope, .port = LISTENER_MARK + port };
+
+		if (bpf_map_lookup_elem(listeners, &mark))
 			return DROPPED_LISTENER_PORT;
 	}
 	return 0;
 }
 
-static __always_inline int is_client(const struct rule *rule, const struct packet *packet)
+static __always_inline int is_on_list(const struct rule *rule, const struct packet *packet)
 {
 	/* struct client_key, placed so that its address is aligned. */
 	struct {
@@ -180,6 +196,13 @@ static __always_inline int is_client(const struct rule *rule, const struct packe
 	return says && *says == CLIENT_ALLOWED;
 }
 
+static __always_inline int may_ask(const struct rule *rule, const struct packet *packet)
+{
+	if (rule->flags & RULE_SESSIONS_ONLY)
+		return 0;
+	return !(rule->flags & RULE_CLIENTS) || is_on_list(rule, packet);
+}
+
 static __always_inline int within_source_limit(const struct rule *rule, const struct packet *packet,
 					       __u64 now)
 {
@@ -193,7 +216,7 @@ static __always_inline int within_source_limit(const struct rule *rule, const st
 
 	bucket = bpf_map_lookup_elem(&source_buckets, &key);
 	if (!bucket) {
-		__u64 first = now + rule->source.cost;
+		__u64 first = end_of(now, rule->source.cost);
 
 		if (!bpf_map_update_elem(&source_buckets, &key, &first, BPF_NOEXIST))
 			return 1;
@@ -246,12 +269,12 @@ int reflector(struct xdp_md *ctx)
 	if (!rule)
 		return pass(PASSED_NO_LISTENER);
 
-	verdict = loop_guard(listeners, rule, &packet, &key);
+	verdict = loop_guard(listeners, rule, &packet, &key.scope);
 	if (verdict) {
 		count_for(rule, LISTENER_LOOP);
 		return drop(verdict);
 	}
-	if (rule->flags & RULE_CLIENTS && !is_client(rule, &packet)) {
+	if (!may_ask(rule, &packet)) {
 		count_for(rule, LISTENER_CLIENT);
 		if (rule->flags & RULE_REFUSED_TO_KERNEL)
 			return pass(PASSED_CLIENT);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What the XDP programs and user space agree on. The one definition: user space mirrors it in
- * src/abi.rs, which asserts every size and offset at compile time.
+ * src/abi/, which asserts every size and offset at compile time.
  *
  * All integers are in host byte order unless typed __be16.
  */
@@ -69,10 +69,15 @@ struct flow_key {
 };
 
 /*
- * What the reflector looks a listener up by. The same map knows two more things of a scope, as keys
- * that are no listener's:
- *   an address and port 0: the address is ours there;
- *   the address :: and a port: an open listener has that port there. The value answers nothing.
+ * What the reflector looks a listener up by. The same map has marks, whose keys are no packet's and
+ * whose values are nothing:
+ *   scope 0, an address and the number of a domain: the address is ours in that domain. A domain is all
+ *   interfaces that share their addresses: those of one VRF, or those of none;
+ *   a scope, an IPv6 link-local address and LISTENER_MARK: the address is ours in that scope;
+ *   a scope, the address :: and LISTENER_MARK + a port: a general listener has that port there.
+ *
+ * A general listener is one that is not for exact sessions alone: with a client list or, an open one,
+ * without.
  */
 struct listener_key {
 	struct scope scope;
@@ -80,8 +85,10 @@ struct listener_key {
 	__u64 port;		/* UDP destination port */
 };
 
+#define LISTENER_MARK 0x10000ull /* no port */
+
 enum rule_flags {
-	RULE_OPEN = 1,		    /* answers flows that are no exact session too */
+	RULE_SESSIONS_ONLY = 1,	    /* nobody may ask but in an exact session */
 	RULE_SESSIONS = 2,	    /* there are exact sessions: look there first */
 	RULE_CLIENTS = 4,	    /* only who is on the client list may ask */
 	RULE_REFUSED_TO_KERNEL = 8, /* others are passed, and not dropped */
@@ -100,10 +107,12 @@ struct rule {
 	__u16 flags;	   /* enum rule_flags */
 	__u16 sessions;	   /* slot of this generation's exact sessions */
 	__u16 client_list; /* slot of the client list */
-	/* Open listeners' ports here lie in this range; such a source is not answered. Empty: it is. */
+	/* General listeners' ports here lie in this range; such a source is not answered. Empty: it is. */
 	__u16 guard_first;
 	__u16 guard_last;
 	__u64 own_filter; /* bit filter_bit(address) is set for each address of ours here */
+	__u32 domain;	  /* whose addresses are ours here */
+	__u32 reserved;
 	struct limit source;  /* packets of one source prefix */
 	struct limit packets; /* packets of all */
 	struct limit octets;  /* octets of IP packet of all */
@@ -141,7 +150,7 @@ struct buckets {
 enum listener_count {
 	LISTENER_ADMITTED,	  /* redirected */
 	LISTENER_LOOP,		  /* stopped by the loop guard */
-	LISTENER_CLIENT,	  /* of no client */
+	LISTENER_CLIENT,	  /* of no client, or in no session where there must be one */
 	LISTENER_SOURCE_RATE,	  /* over the limit of their source */
 	LISTENER_RATE,		  /* over the listener's limits */
 	LISTENER_COUNTS,
@@ -194,10 +203,10 @@ enum verdict {
 	PASSED_TOO_LONG,      /* multi-buffer, or longer than a UMEM chunk holds */
 	PASSED_NO_SOCKET,     /* no AF_XDP socket on this receive queue */
 	PASSED_NO_SESSION,    /* UDP, but not a reply to a session of the sender's */
-	PASSED_CLIENT,	      /* of no client, and the kernel is to have it */
-	DROPPED_OWN_SOURCE,   /* forged: its source is an address of ours */
-	DROPPED_LISTENER_PORT, /* its source port is an open listener's: the answer might be answered */
-	DROPPED_CLIENT,	      /* of no client */
+	PASSED_CLIENT,	      /* as DROPPED_CLIENT, and the kernel is to have it */
+	DROPPED_OWN_SOURCE,   /* forged: its source is an address of ours, or a broadcast address */
+	DROPPED_LISTENER_PORT, /* its source port is a general listener's: the answer might be answered */
+	DROPPED_CLIENT,	      /* of no client, or in no session where there must be one */
 	DROPPED_SOURCE_RATE,  /* over the limit of its source prefix */
 	DROPPED_RATE,	      /* over the limits of the listener */
 	VERDICTS,
@@ -207,7 +216,7 @@ _Static_assert(sizeof(struct rx_meta) == 32, "rx_meta must be 32 octets, without
 _Static_assert(sizeof(struct scope) == 8, "scope must have no padding");
 _Static_assert(sizeof(struct flow_key) == 48, "flow_key must have no padding");
 _Static_assert(sizeof(struct listener_key) == 32, "listener_key must have no padding");
-_Static_assert(sizeof(struct rule) == 104, "rule must have no padding");
+_Static_assert(sizeof(struct rule) == 112, "rule must have no padding");
 _Static_assert(sizeof(struct client_key) == 20, "client_key must have no padding");
 _Static_assert(sizeof(struct source_key) == 24, "source_key must have no padding");
 _Static_assert(sizeof(struct buckets) == 64, "buckets must fill a cache line");

@@ -14,8 +14,8 @@ use std::time::Duration;
 use clap::Args;
 use ebpf::policer::{BITS_MAX, BitLimit, Limits, PACKETS_MAX, PacketLimit};
 use ebpf::{
-    Clients, DropProgram, FlowKey, Generation, Interface, ListenerKey, ReflectorProgram, Refused,
-    Rule, Scope, SharedMaps, Sizes, SourceLimit, Verdict,
+    Clients, DropProgram, FlowKey, Generation, Interface, ListenerKey, ReflectorProgram, Rule,
+    Scope, SharedMaps, Sizes, SourceLimit, Verdict,
 };
 use ipnet::IpNet;
 use testbed::{Namespace, UdpFrame};
@@ -253,10 +253,11 @@ fn generation(work: Work) -> Result<Generation, Box<dyn Error>> {
     let packets = PacketLimit::per_second(PACKETS_MAX, burst)?;
     let bits = BitLimit::per_second(BITS_MAX, burst)?;
     let rule = Rule {
-        clients: (work.clients > 0).then_some(Clients {
-            list: LIST,
-            refused: Refused::Dropped,
-        }),
+        clients: if work.clients > 0 {
+            Clients::Listed(LIST)
+        } else {
+            Clients::All
+        },
         source_limit: work.police_source.then_some(SourceLimit {
             packets,
             prefix_v4: 24,
@@ -305,8 +306,9 @@ fn generation(work: Work) -> Result<Generation, Box<dyn Error>> {
         number: 1,
         listeners: addresses.iter().map(listener).collect(),
         sessions: sessions.collect(),
-        own_addresses: addresses.iter().map(|&address| (scope, address)).collect(),
-        open_ports: vec![(scope, port)],
+        own_addresses: addresses.iter().map(|&address| (0, address)).collect(),
+        link_local: Vec::new(),
+        general_ports: vec![(scope, port)],
     })
 }
 

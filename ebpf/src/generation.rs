@@ -1,10 +1,10 @@
 //! What a process answers at one time, and the table the XDP program looks it up in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::abi::{Context, OwnFilter};
-use crate::{FlowKey, ListenerKey, Rule, Scope};
+use crate::{Clients, FlowKey, ListenerKey, Rule, Scope};
 
 /// Everything that is answered at one time. Changes come as a whole: a packet is judged by one
 /// generation or by the next, never by parts of both.
@@ -12,15 +12,18 @@ use crate::{FlowKey, ListenerKey, Rule, Scope};
 pub struct Generation {
     /// Named in [`RxMeta::generation`](crate::RxMeta::generation). Differs from that of the one before.
     pub number: u16,
-    /// Who answers everybody. Of two with one key the last holds, as everywhere here.
+    /// Whose packets they are. Of two with one key the last holds, as everywhere here.
     pub listeners: Vec<(ListenerKey, Rule)>,
-    /// Exact sessions, which take what a listener with the same destination would get.
+    /// Exact sessions, which take what a listener with the same destination would get: there must be one.
     pub sessions: Vec<(FlowKey, Rule)>,
-    /// Addresses of this host: a packet that claims to come from one of them, in its scope, is dropped.
-    pub own_addresses: Vec<(Scope, IpAddr)>,
-    /// Ports of open listeners: what comes from one of them, in its scope, is dropped for listeners with
-    /// [`Rule::guard_ports`].
-    pub open_ports: Vec<(Scope, u16)>,
+    /// Addresses that no other host has, by [`Rule::domain`]: those of this host, that is, and broadcast
+    /// addresses. A packet that claims to come from one of them is dropped.
+    pub own_addresses: Vec<(u32, IpAddr)>,
+    /// IPv6 link-local addresses of this host, each in its scope alone.
+    pub link_local: Vec<(Scope, Ipv6Addr)>,
+    /// Ports of general listeners: what comes from one of them, in its scope, is dropped for listeners
+    /// with [`Rule::guard_ports`].
+    pub general_ports: Vec<(Scope, u16)>,
 }
 
 /// Keys and values of the maps of a generation.
@@ -49,41 +52,43 @@ impl Generation {
             })
             .collect();
         let guarded = self.port_ranges();
-        let own = self.own_filters();
-        let context = |scope: &Scope| Context {
-            generation: self.number,
-            sessions: None,
-            guarded: None,
-            own_filter: own.get(scope).copied().unwrap_or_default(),
+        let of_domains = filters(self.own_addresses.iter().copied());
+        let of_scopes = filters(self.link_local.iter().map(|&(at, ip)| (at, ip.into())));
+        let context = |scope: &Scope, rule: &Rule| {
+            let shared = of_domains.get(&rule.domain).copied().unwrap_or_default();
+            let own = of_scopes.get(scope).copied().unwrap_or_default();
+            Context {
+                generation: self.number,
+                sessions: None,
+                guarded: None,
+                own_filter: shared.or(own),
+            }
         };
 
-        let mut listeners = BTreeMap::new();
-        for (scope, address) in &self.own_addresses {
-            let key = ListenerKey::own_address(*scope, *address);
-            listeners.insert(key, context(scope).sessions_only());
-        }
-        for (scope, port) in &self.open_ports {
-            let key = ListenerKey::open_port(*scope, *port);
-            listeners.insert(key, context(scope).sessions_only());
-        }
-        for key in &with_sessions {
-            let context = Context {
-                sessions: Some(slot),
-                ..context(&key.scope)
-            };
-            listeners.insert(key.to_bytes(), context.sessions_only());
-        }
+        let own = self.own_addresses.iter();
+        let own = own.map(|&(domain, address)| ListenerKey::own_address(domain, address));
+        let link_local = self.link_local.iter();
+        let link_local =
+            link_local.map(|&(scope, address)| ListenerKey::link_local(scope, address));
+        let ports = self.general_ports.iter();
+        let ports = ports.map(|&(scope, port)| ListenerKey::general_port(scope, port));
+        let marks = own.chain(link_local).chain(ports);
+        let mut listeners: BTreeMap<_, _> = marks.map(|mark| (mark, [0; Rule::SIZE])).collect();
         for (key, rule) in &self.listeners {
             let context = Context {
                 sessions: with_sessions.contains(key).then_some(slot),
                 guarded: guarded.get(&key.scope).copied(),
-                ..context(&key.scope)
+                ..context(&key.scope, rule)
             };
             listeners.insert(key.to_bytes(), rule.to_bytes(context));
         }
         let session = |(flow, rule): &(FlowKey, Rule)| {
-            let value = rule.to_bytes(context(&flow.scope));
-            (flow.to_bytes(), value)
+            let context = context(&flow.scope, rule);
+            let mut rule = *rule;
+            if rule.clients == Clients::SessionsOnly {
+                rule.clients = Clients::All;
+            }
+            (flow.to_bytes(), rule.to_bytes(context))
         };
         Tables {
             listeners,
@@ -91,25 +96,26 @@ impl Generation {
         }
     }
 
-    /// What tells most addresses of each scope from ours without a look-up.
-    fn own_filters(&self) -> BTreeMap<Scope, OwnFilter> {
-        let mut filters: BTreeMap<Scope, OwnFilter> = BTreeMap::new();
-        for &(scope, address) in &self.own_addresses {
-            filters.entry(scope).or_default().add(address);
-        }
-        filters
-    }
-
-    /// The lowest and the highest open port of each scope: for all others no look-up is needed.
+    /// The lowest and the highest port of general listeners of each scope: for all others no look-up is
+    /// needed.
     fn port_ranges(&self) -> BTreeMap<Scope, (u16, u16)> {
         let mut ranges = BTreeMap::new();
-        for &(scope, port) in &self.open_ports {
+        for &(scope, port) in &self.general_ports {
             let (first, last) = ranges.entry(scope).or_insert((port, port));
             *first = port.min(*first);
             *last = port.max(*last);
         }
         ranges
     }
+}
+
+/// What tells most addresses from ours without a look-up, for each place where some are ours.
+fn filters<P: Ord>(own: impl Iterator<Item = (P, IpAddr)>) -> BTreeMap<P, OwnFilter> {
+    let mut filters: BTreeMap<P, OwnFilter> = BTreeMap::new();
+    for (place, address) in own {
+        filters.entry(place).or_default().add(address);
+    }
+    filters
 }
 
 #[cfg(test)]
@@ -131,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_guarded_where_they_are_open() {
+    fn ports_are_guarded_where_listeners_have_them() {
         let generation = Generation {
-            open_ports: vec![(HERE, 900), (THERE, 862), (HERE, 862), (HERE, 901)],
+            general_ports: vec![(HERE, 900), (THERE, 862), (HERE, 862), (HERE, 901)],
             ..Generation::default()
         };
         let ranges = generation.port_ranges();

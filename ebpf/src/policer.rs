@@ -7,7 +7,8 @@
 //! packets that are at least that far apart; to use a rate up, it should have room for some.
 //!
 //! Times are counted in 1/256 ns modulo 2^64, which is 2.28 years. A bucket that ends more than 18
-//! minutes ahead, which no admitted packet brings about, lies in the past.
+//! minutes ahead, which no admitted packet brings about, lies in the past; one that ends at 0 was never
+//! charged, and is empty at all times.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -80,11 +81,13 @@ impl PacketLimit {
         Self::of_cost(cost, burst)
     }
 
-    /// One packet each `interval`, and what comes in `burst` at once beside the first.
+    /// One packet each `interval`, and what comes in `burst` at once beside the first: for tests, none
+    /// of which is to live to see another packet fall due.
     ///
     /// # Errors
     ///
     /// Not 1 ns to [`BURST_MAX`], or a burst beyond that.
+    #[doc(hidden)]
     pub const fn every(interval: Duration, burst: Duration) -> Result<Self, LimitError> {
         match ticks(interval) {
             Some(cost) if cost > 0 => Self::of_cost(cost, burst),
@@ -176,10 +179,18 @@ impl Bucket {
         self.charge(now, limit.cost(octets), limit.0.burst)
     }
 
-    /// How far ahead the bucket ends, in ticks.
+    /// How far ahead the bucket ends, in ticks: `debt` of `policer.h`.
     const fn debt(end: u64, now: Now) -> u64 {
         let debt = end.wrapping_sub(now.0);
-        if debt > DEBT_MAX { 0 } else { debt }
+        if end == 0 || debt > DEBT_MAX { 0 } else { debt }
+    }
+
+    /// Where a bucket ends that is charged: a tick before 0, which is the end of one that never was.
+    const fn end(now: Now, ahead: u64) -> u64 {
+        match now.0.wrapping_add(ahead) {
+            0 => u64::MAX,
+            end => end,
+        }
     }
 
     fn conforms(&self, now: Now, burst: u64) -> bool {
@@ -198,7 +209,7 @@ impl Bucket {
             if debt > burst {
                 return false;
             }
-            let moved = now.0.wrapping_add(debt).wrapping_add(cost);
+            let moved = Self::end(now, debt + cost);
             match self
                 .0
                 .compare_exchange_weak(end, moved, Ordering::Relaxed, Ordering::Relaxed)
@@ -250,6 +261,9 @@ impl Buckets {
 }
 
 #[cfg(test)]
+mod header;
+
+#[cfg(test)]
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -293,6 +307,25 @@ mod tests {
         .map(|nanos| bucket.take_packet(at(nanos), limit))
         .into();
         assert_eq!(admitted, [true, false, false, true, true, false]);
+    }
+
+    #[test]
+    fn a_bucket_never_charged_is_empty_at_all_times() {
+        let limit = PacketLimit::every(SECOND, 9 * SECOND).unwrap();
+        // From just before time begins anew until after it has.
+        for before in [
+            DEBT_MAX,
+            DEBT_MAX / 2,
+            600 * NANOS_PER_SEC * TICKS_PER_NS,
+            1,
+            0,
+        ] {
+            let now = Now(before.wrapping_neg());
+            let bucket = Bucket::default();
+            assert!(bucket.conforms(now, 0), "{before}");
+            let taken = (0..100).filter(|_| bucket.take_packet(now, limit));
+            assert_eq!(taken.count(), 10, "{before}");
+        }
     }
 
     #[test]

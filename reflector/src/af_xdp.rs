@@ -110,6 +110,11 @@ impl AfXdp {
         self.served.iter().any(Served::is_running)
     }
 
+    /// What an operator should know of how interfaces are served.
+    pub fn doubts(&self) -> impl Iterator<Item = String> {
+        self.served.iter().filter_map(Served::doubt)
+    }
+
     /// An interface is away, or something about it is worth another try.
     pub fn is_waiting(&self) -> bool {
         self.served.iter().any(Served::is_waiting)

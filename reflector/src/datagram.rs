@@ -3,13 +3,16 @@
 //! The XDP program has matched interface, MAC address, listener and port. What it cannot check
 //! cheaply is checked here: checksums, and that the metadata agrees with the octets.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use ebpf::{RxMeta, StampSource};
-use wire::frame::{self, ChecksumPlan, FlowLabel, FrameError, Layout, Packet, UdpChecksum};
+use wire::frame::{
+    ChecksumPlan, FlowLabel, FrameError, Headers, Incoming, Layout, Packet, Request, UdpChecksum,
+};
 use wire::time::Tai;
 use wire::twamp::STAMP_LEN;
 
+use crate::address::is_one_host;
 use crate::reflect::{self, Departure, Ignored, Pending, Received, Timescale, Verdict};
 use crate::rule::{FlowLabelPolicy, ListenerId, Rule, SequencePolicy};
 
@@ -240,69 +243,86 @@ pub fn answer(
     timescale: Timescale,
     next: impl FnOnce(&Flow, u16) -> Option<u32>,
 ) -> Result<Reply, Unanswered> {
-    let packet = Packet::parse(buffer.get(..frame_len).unwrap_or(buffer))?;
-    let mut layout = packet.layout();
-    if noted != Payload::of(&layout) {
+    let trimmed = buffer.len() < frame_len;
+    let incoming = Incoming::parse(buffer, frame_len).map_err(|error| match error {
+        // Not by the sender, but to the length that the packet was said to have.
+        FrameError::Truncated if trimmed => Unanswered::Metadata,
+        error => error.into(),
+    })?;
+    match incoming {
+        Incoming::V4(request) => answer_request(request, noted, rule, at, timescale, next),
+        Incoming::V6(request) => answer_request(request, noted, rule, at, timescale, next),
+    }
+}
+
+/// [`answer`] over either IP version.
+#[inline]
+fn answer_request<H: Headers>(
+    mut request: Request<'_, H>,
+    noted: Payload,
+    rule: &Rule,
+    at: Tai,
+    timescale: Timescale,
+    next: impl FnOnce(&Flow, u16) -> Option<u32>,
+) -> Result<Reply, Unanswered> {
+    let len = request.payload_len();
+    if (noted.offset, noted.len) != (request.payload_offset(), len) {
         return Err(Unanswered::Metadata);
     }
-    let checksum = check(&packet)?;
+    let checksum = check(&request)?;
     let received = Received {
         at,
-        len: usize::from(layout.payload_len),
-        ttl: packet.ttl(),
-        tos: packet.tos(),
+        len: usize::from(len),
+        ttl: request.ttl(),
+        tos: request.tos(),
     };
     let flow = match rule.sequence {
         SequencePolicy::Stateless => None,
-        SequencePolicy::Stateful => Some(Flow::of(&packet)),
+        SequencePolicy::Stateful => Some(Flow::of_request(&request)),
     };
     let next = |ssid| next(flow.as_ref()?, ssid);
-
-    let payload = buffer
-        .get_mut(usize::from(layout.payload)..)
-        .ok_or(Unanswered::Truncated)?;
-    let pending = match reflect::decide(payload, &received, rule, timescale, next) {
+    let pending = match reflect::decide(request.payload_mut(), &received, rule, timescale, next) {
         Verdict::Reply(pending) => pending,
         Verdict::Ignore(reason) => return Err(reason.into()),
     };
-    let tos = rule.reply_tos(received.tos);
-    frame::turn_around(buffer, &layout, tos, rule.flow_label.into());
-    if pending.payload_len() != received.len {
-        let len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
-        frame::set_payload_len(buffer, &mut layout, len).map_err(|_| Unanswered::NoRoom)?;
+    request.turn_around(rule.reply_tos(received.tos), rule.flow_label.into());
+    let reply_len = u16::try_from(pending.payload_len()).map_err(|_| Unanswered::NoRoom)?;
+    if reply_len != len && !request.set_payload_len(reply_len) {
+        return Err(Unanswered::NoRoom);
     }
     let mut checksum = checksum.plus(pending.sum());
-    if !pending.keeps_tail() && pending.payload_len() > STAMP_LEN {
+    if !pending.keeps_tail() && usize::from(reply_len) > STAMP_LEN {
         checksum = checksum.with_new_tail();
     }
     Ok(Reply {
-        layout,
-        checksum: checksum.plus_payload_len(layout.payload_len),
+        udp_offset: request.udp_offset(),
+        checksum: checksum.plus_payload_len(reply_len),
         pending,
     })
 }
 
 /// Checks what the XDP program did not.
 #[inline]
-fn check(packet: &Packet<'_>) -> Result<ChecksumPlan, Unanswered> {
-    if !packet.verify_ipv4_header() {
+fn check<H: Headers>(request: &Request<'_, H>) -> Result<ChecksumPlan, Unanswered> {
+    if !request.verify_ip_header() {
         return Err(Unanswered::Ipv4Checksum);
     }
-    let (verdict, checksum) = packet.judge_udp();
+    let (verdict, checksum) = request.judge_udp();
     if verdict == UdpChecksum::Wrong {
-        return Err(if packet.udp_checksum() == 0 {
+        return Err(if request.udp_checksum() == 0 {
             Unanswered::NoUdpChecksum
         } else {
             Unanswered::UdpChecksum
         });
     }
-    if !is_answerable(packet.source()) {
+    if !is_one_host(request.source_address()) {
         return Err(Unanswered::SourceAddress);
     }
-    if packet.source_port() == 0 {
+    if request.source_port() == 0 {
         return Err(Unanswered::SourcePort);
     }
-    if !is_unicast(packet.source_mac(), packet.destination_mac()) {
+    let [source, own] = request.stations();
+    if !is_unicast(source, own) {
         return Err(Unanswered::SourceStation);
     }
     Ok(checksum)
@@ -320,6 +340,16 @@ pub struct Flow {
 }
 
 impl Flow {
+    #[inline]
+    fn of_request<H: Headers>(request: &Request<'_, H>) -> Self {
+        let [source, destination] = request.ends();
+        Self {
+            vlan_ids: request.vlan_ids(),
+            source,
+            destination,
+        }
+    }
+
     /// That of a packet in its frame.
     #[inline]
     pub fn of(packet: &Packet<'_>) -> Self {
@@ -335,7 +365,8 @@ impl Flow {
 #[derive(Debug)]
 #[must_use = "a reply must be sealed before it is sent"]
 pub struct Reply {
-    layout: Layout,
+    /// Octets of the frame before the UDP header.
+    udp_offset: u16,
     checksum: ChecksumPlan,
     pending: Pending,
 }
@@ -345,14 +376,24 @@ impl Reply {
     /// [`answer`] left, in which case it must not be sent.
     #[inline]
     pub fn seal(self, frame: &mut [u8], departure: &Departure) -> bool {
-        let Some(payload) = frame.get_mut(usize::from(self.layout.payload)..) else {
+        let datagram = frame.get_mut(usize::from(self.udp_offset)..);
+        let Some((header, payload)) = datagram.and_then(<[u8]>::split_first_chunk_mut) else {
             return false;
         };
         let checksum = self.checksum.plus(departure.sum(&self.pending));
         let stamped = departure.finish(self.pending, payload);
-        checksum.seal(frame, &self.layout);
-        stamped
+        stamped && (checksum.seal_header(header) || seal_whole(checksum, frame))
     }
+}
+
+/// Computes the UDP checksum from nothing.
+#[cold]
+fn seal_whole(checksum: ChecksumPlan, frame: &mut [u8]) -> bool {
+    let layout = Layout::parse(frame);
+    layout.is_ok_and(|layout| {
+        checksum.seal(frame, &layout);
+        true
+    })
 }
 
 impl From<FlowLabelPolicy> for FlowLabel {
@@ -365,26 +406,11 @@ impl From<FlowLabelPolicy> for FlowLabel {
     }
 }
 
-/// A reply to such a source has one receiver, and it is not this host. The rest are addresses that
-/// no kernel takes a packet from (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5).
-#[inline]
-fn is_answerable(source: IpAddr) -> bool {
-    match source {
-        IpAddr::V4(v4) => {
-            let [first, ..] = v4.octets();
-            let reserved = first == 0 || first >= 240;
-            !(reserved || v4.is_loopback() || v4.is_multicast())
-        }
-        IpAddr::V6(v6) => {
-            let mapped = v6.to_ipv4_mapped().is_some();
-            !(mapped || v6.is_unspecified() || v6.is_loopback() || v6.is_multicast())
-        }
-    }
-}
-
 /// A reply to such a station is not flooded to a whole segment, nor to ourselves.
 #[inline]
 fn is_unicast(source: [u8; 6], own: [u8; 6]) -> bool {
-    const GROUP: u8 = 1;
-    source[0] & GROUP == 0 && source != [0; 6] && source != own
+    let number = |[a, b, c, d, e, f]: [u8; 6]| u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    let (source, own) = (number(source), number(own));
+    // The group bit is the lowest of the first octet.
+    source & 1 == 0 && source != 0 && source != own
 }

@@ -9,6 +9,7 @@
 //! - [`socket`] answers on UDP sockets: what XDP leaves to the kernel, or everything.
 //! - [`service`] sets up, watches over addresses, clock and links, and takes down.
 
+pub mod address;
 pub mod af_xdp;
 pub mod args;
 pub mod clients;

@@ -12,7 +12,7 @@ mod tests;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ebpf::policer::{Bucket, Buckets, Now, PacketLimit};
@@ -41,29 +41,21 @@ pub enum Exceeded {
 pub struct Policer {
     listeners: Box<[Buckets]>,
     /// Only where there are limits for sources.
-    sources: OnceLock<Sources>,
+    sources: Option<Sources>,
 }
 
 impl Policer {
-    /// Buckets that are empty, for these listeners and those to come.
+    /// Buckets that are empty; for sources only where one of these listeners limits them.
     pub fn new(listeners: &[Listener]) -> Self {
-        let policer = Self {
-            listeners: (0..LISTENERS_MAX).map(|_| Buckets::default()).collect(),
-            sources: OnceLock::new(),
-        };
-        policer.prepare(listeners);
-        policer
-    }
-
-    /// Makes room for what other listeners need; the buckets stay as they are.
-    pub fn prepare(&self, listeners: &[Listener]) {
         let limits_sources = |listener: &Listener| listener.limits.source.is_some();
-        if listeners.iter().any(limits_sources) {
-            self.sources.get_or_init(Sources::new);
+        Self {
+            listeners: (0..LISTENERS_MAX).map(|_| Buckets::default()).collect(),
+            sources: listeners.iter().any(limits_sources).then(Sources::new),
         }
     }
 
     /// Charges an IP packet of so many octets, `now` since any moment that is the same for all.
+    /// `limits` are those of one of the listeners that the buckets were made for.
     ///
     /// # Errors
     ///
@@ -76,11 +68,10 @@ impl Policer {
         octets: u32,
         now: Duration,
     ) -> Result<(), Exceeded> {
-        if let Some(limit) = &limits.source {
-            let sources = self.sources.get_or_init(Sources::new);
-            if !sources.take_packet(listener, source, limit, now) {
-                return Err(Exceeded::Source);
-            }
+        if let (Some(limit), Some(sources)) = (&limits.source, &self.sources)
+            && !sources.take_packet(listener, source, limit, now)
+        {
+            return Err(Exceeded::Source);
         }
         let buckets = usize::try_from(listener)
             .ok()
@@ -96,7 +87,7 @@ impl Policer {
 
 impl fmt::Debug for Policer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sources = self.sources.get().is_some();
+        let sources = self.sources.is_some();
         f.debug_struct("Policer")
             .field("sources", &sources)
             .finish_non_exhaustive()

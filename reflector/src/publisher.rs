@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ebpf::{
-    Clients, FlowKey, Generation, ListenerCounts, ListenerKey, MapError, Refused, Rule, SharedMaps,
-    Sizes, SourceLimit,
+    Clients, Generation, ListenerCounts, MapError, Refused, Rule, SharedMaps, Sizes, SourceLimit,
 };
 use host::HostView;
 use tracing::info;
@@ -18,7 +17,7 @@ use tracing::info;
 use crate::clients;
 use crate::error::Error;
 use crate::listener::{Listener, RefusedPolicy};
-use crate::rulebook::{Place, Rulebook, Scope};
+use crate::rulebook::{Answerer, Place, Rulebook};
 
 /// Makes the rules, and tells them.
 #[derive(Debug)]
@@ -26,8 +25,6 @@ pub struct Publisher {
     listeners: Vec<Listener>,
     rulebook: Arc<ArcSwap<Rulebook>>,
     kernel: Option<Kernel>,
-    /// The kernel refused the rules in force.
-    kernel_is_behind: bool,
 }
 
 /// What the XDP programs go by.
@@ -36,6 +33,8 @@ struct Kernel {
     maps: SharedMaps,
     /// By number of the listener.
     rules: Vec<Rule>,
+    /// The generation that they go by.
+    told: u16,
 }
 
 impl Publisher {
@@ -46,7 +45,6 @@ impl Publisher {
             listeners,
             rulebook: Arc::new(ArcSwap::from_pointee(none)),
             kernel: None,
-            kernel_is_behind: false,
         }
     }
 
@@ -81,10 +79,11 @@ impl Publisher {
             };
             rules.push(kernel_rule(listener, list));
         }
-        Ok(&self.kernel.insert(Kernel { maps, rules }).maps)
+        let told = self.rulebook.load().generation();
+        Ok(&self.kernel.insert(Kernel { maps, rules, told }).maps)
     }
 
-    /// Does without the maps after all: XDP does not work here.
+    /// Does without XDP programs: their maps go with them.
     pub fn close_kernel(&mut self) {
         self.kernel = None;
     }
@@ -100,24 +99,19 @@ impl Publisher {
     ///
     /// The kernel has no room for the tables. The XDP programs go by the rules before then, and the
     /// workers match each packet anew; the next call tries again.
-    pub fn publish(&mut self, host: &HostView) -> Result<(), Error> {
+    pub fn publish(&mut self, host: &HostView) -> Result<(), MapError> {
         let now = self.rulebook.load_full();
         let next = Rulebook::build(now.generation().wrapping_add(1), &self.listeners, host);
-        let next = if next.is_alike(&now) {
-            if !self.kernel_is_behind {
-                return Ok(());
-            }
-            Arc::clone(&now)
-        } else {
-            let next = Arc::new(next);
-            self.rulebook.store(Arc::clone(&next));
-            log_changes(&now, &next);
-            next
-        };
-        if let Some(kernel) = &self.kernel {
-            self.kernel_is_behind = true;
-            kernel.maps.publish(&kernel.generation(&next))?;
-            self.kernel_is_behind = false;
+        let changed = !next.is_alike(&now);
+        let in_force = if changed { Arc::new(next) } else { now.clone() };
+        if changed {
+            self.rulebook.store(Arc::clone(&in_force));
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.tell(&in_force)?;
+        }
+        if changed {
+            log_changes(&now, &in_force);
         }
         Ok(())
     }
@@ -170,43 +164,43 @@ impl ClientLists {
 }
 
 impl Kernel {
+    /// Lets the XDP programs go by these rules, unless they do already.
+    fn tell(&mut self, rulebook: &Rulebook) -> Result<(), MapError> {
+        if self.told != rulebook.generation() {
+            self.maps.publish(&self.generation(rulebook))?;
+            self.told = rulebook.generation();
+        }
+        Ok(())
+    }
+
     fn generation(&self, rulebook: &Rulebook) -> Generation {
-        let rule = |listener| self.rules.get(listener as usize).copied();
-        let listeners = rulebook
-            .places()
-            .filter_map(|(place, answering)| Some((key(place), rule(answering.listener?)?)))
-            .collect();
-        let sessions = rulebook
-            .sessions()
-            .filter_map(|(session, listener)| {
-                let flow = FlowKey {
-                    scope: scope(session.place.scope),
-                    source: session.peer,
-                    destination: (session.place.address, session.place.port).into(),
-                };
-                Some((flow, rule(listener)?))
-            })
-            .collect();
+        let rule = |Answerer { listener, domain }| {
+            let rule = *self.rules.get(listener as usize)?;
+            Some(Rule { domain, ..rule })
+        };
         Generation {
             number: rulebook.generation(),
-            listeners,
-            sessions,
-            own_addresses: rulebook
-                .own_addresses()
-                .map(|(at, address)| (scope(at), address))
+            listeners: rulebook
+                .places()
+                .filter_map(|(place, answering)| Some((*place, rule(answering.by)?)))
                 .collect(),
-            open_ports: rulebook
-                .open_ports()
-                .map(|(at, port)| (scope(at), port))
+            sessions: rulebook
+                .sessions()
+                .filter_map(|(session, by)| Some((*session, rule(by)?)))
                 .collect(),
+            own_addresses: rulebook.own_addresses().collect(),
+            link_local: rulebook.link_local_addresses().collect(),
+            general_ports: rulebook.general_ports().collect(),
         }
     }
 }
 
 /// Says where packets are answered that were not before, and the reverse.
 fn log_changes(now: &Rulebook, next: &Rulebook) {
-    let of =
-        |book: &Rulebook| -> BTreeSet<Place> { book.places().map(|(place, _)| *place).collect() };
+    let of = |book: &Rulebook| -> BTreeSet<Place> {
+        let answering = book.places().filter(|(_, at)| at.general || at.sessions);
+        answering.map(|(place, _)| *place).collect()
+    };
     let (before, after) = (of(now), of(next));
     for place in before.difference(&after) {
         info!("no longer answering on {place}");
@@ -222,7 +216,12 @@ fn kernel_rule(listener: &Listener, list: Option<u16>) -> Rule {
         RefusedPolicy::Pass => Refused::ToKernel,
     };
     Rule {
-        clients: list.map(|list| Clients { list, refused }),
+        clients: match list {
+            Some(list) => Clients::Listed(list),
+            None if listener.is_general() => Clients::All,
+            None => Clients::SessionsOnly,
+        },
+        refused,
         guard_ports: listener.guard_ports,
         source_limit: listener.limits.source.map(|source| SourceLimit {
             packets: source.packets,
@@ -231,21 +230,5 @@ fn kernel_rule(listener: &Listener, list: Option<u16>) -> Rule {
         }),
         limits: listener.limits.all,
         ..Rule::open(listener.rule.listener)
-    }
-}
-
-fn key(place: &Place) -> ListenerKey {
-    ListenerKey {
-        scope: scope(place.scope),
-        address: place.address,
-        port: place.port,
-    }
-}
-
-const fn scope(scope: Scope) -> ebpf::Scope {
-    ebpf::Scope {
-        ifindex: scope.ifindex,
-        outer_vid: scope.outer_vid,
-        inner_vid: scope.inner_vid,
     }
 }

@@ -89,7 +89,8 @@ pub enum EcnPolicy {
 /// IPv6 Flow Label of a reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FlowLabelPolicy {
-    /// That of the request: both directions hash alike.
+    /// That of the request: both directions hash alike. A UDP socket is not told it, so what comes
+    /// from one has 0.
     #[default]
     Copy,
     /// 0: no flow (RFC 6437 section 2).

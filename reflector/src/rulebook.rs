@@ -11,39 +11,20 @@ mod expand;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use foldhash::fast::RandomState;
 
-use crate::listener::Listener;
+use crate::address::is_one_host;
+use crate::listener::{Listener, Vlan};
 use crate::rule::{ListenerId, Rule};
 use host::HostView;
 
-/// Where a packet came in.
-///
-/// The VLAN IDs are those that stood in its tags, 0 where there was none or a priority tag. No link
-/// has index 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Scope {
-    /// Index of the interface the frame arrived on.
-    pub ifindex: u32,
-    /// VLAN ID of the outer tag.
-    pub outer_vid: u16,
-    /// VLAN ID of the inner tag.
-    pub inner_vid: u16,
-}
-
-/// What the header fields of a packet say that a rule is found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Flow {
-    /// Where it came in.
-    pub scope: Scope,
-    /// Who asks.
-    pub source: SocketAddr,
-    /// Who is asked.
-    pub destination: SocketAddr,
-}
+/// What the header fields of a packet say that a rule is found by; a provisioned session is one, too.
+pub use ebpf::FlowKey as Flow;
+/// A destination that packets are answered at.
+pub use ebpf::ListenerKey as Place;
+pub use ebpf::Scope;
 
 /// What becomes of a packet as far as its header tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,52 +49,33 @@ pub enum Refusal {
     /// No single other host can have sent it (unspecified, loopback, multicast, broadcast, reserved),
     /// or its port is 0.
     Source,
-    /// Its source address is local where it came in: a reply would come back to this host.
+    /// Its source address is local where it came in, or a broadcast address: a reply would come back to
+    /// this host, or go to a whole subnet.
     OwnSource,
-    /// Its source port is an open listener's there: the other side might be a reflector like us.
+    /// Its source port is a general listener's there: the other side might be a reflector like us.
     ListenerPort,
-    /// The listener's client list is against it.
+    /// The listener's client list is against it, or the listener is for its sessions alone.
     Client,
 }
 
-/// A destination that packets are answered at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// Where they come in.
-    pub scope: Scope,
-    /// Their destination address.
-    pub address: IpAddr,
-    /// Their destination port.
-    pub port: u16,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} port {}", self.address, self.port)?;
-        match (self.scope.outer_vid, self.scope.inner_vid) {
-            (0, _) => Ok(()),
-            (vid, 0) => write!(f, " in VLAN {vid}"),
-            (outer, inner) => write!(f, " in VLAN {outer}.{inner}"),
-        }
-    }
-}
-
-/// Who answers at a [`Place`]: at least one of the two.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What becomes of packets to a [`Place`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answering {
-    /// The listener that answers whoever has no session.
-    pub listener: Option<ListenerId>,
+    /// Whose they are, but for those in a session.
+    pub by: Answerer,
+    /// It is a general listener, which answers them. One that is for its sessions alone refuses them.
+    pub general: bool,
     /// There are provisioned sessions as well: [`Rulebook::sessions`].
     pub sessions: bool,
 }
 
-/// An exact provisioned session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Session {
-    /// Where it is answered.
-    pub place: Place,
-    /// Its one source.
-    pub peer: SocketAddr,
+/// A listener, and what is local where it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answerer {
+    /// Its number.
+    pub listener: ListenerId,
+    /// The interfaces that share their addresses there: index of their VRF device, 0 for those in none.
+    pub domain: u32,
 }
 
 /// One generation of rules.
@@ -122,9 +84,11 @@ pub struct Rulebook {
     generation: u16,
     listeners: Vec<Listener>,
     places: HashMap<Place, Answering, RandomState>,
-    sessions: HashMap<Session, ListenerId, RandomState>,
-    own: HashSet<(Scope, IpAddr), RandomState>,
-    open_ports: HashSet<(Scope, u16), RandomState>,
+    sessions: HashMap<Flow, Answerer, RandomState>,
+    /// By domain.
+    own: HashSet<(u32, IpAddr), RandomState>,
+    link_local: HashSet<(Scope, Ipv6Addr), RandomState>,
+    general_ports: HashSet<(Scope, u16), RandomState>,
     /// What reaches the kernel's sockets through a device.
     devices: HashMap<u32, Vec<Scope>, RandomState>,
 }
@@ -143,7 +107,8 @@ impl Rulebook {
             && self.places == other.places
             && self.sessions == other.sessions
             && self.own == other.own
-            && self.open_ports == other.open_ports
+            && self.link_local == other.link_local
+            && self.general_ports == other.general_ports
             && self.devices == other.devices
     }
 
@@ -172,43 +137,44 @@ impl Rulebook {
     /// The rule of a packet, its source unexamined: for what the XDP program has admitted.
     #[inline]
     pub fn find(&self, flow: &Flow) -> Option<&Rule> {
-        self.find_listener(flow).map(|(listener, _)| &listener.rule)
+        let found = self.find_listener(flow)?;
+        (found.kind != Match::SessionsOnly).then_some(&found.listener.rule)
     }
 
     /// The rule of a packet that the XDP program has not judged, or why it is refused.
     #[inline]
     pub fn admit(&self, flow: &Flow) -> Admission<'_> {
-        let Some((listener, kind)) = self.find_listener(flow) else {
-            return Admission::NotOurs;
-        };
-        match self.refusal(listener, kind, flow) {
-            None => Admission::Answer(&listener.rule),
-            Some(reason) => Admission::Refused {
-                listener: listener.rule.listener,
-                reason,
-            },
-        }
+        self.find_listener(flow)
+            .map_or(Admission::NotOurs, |found| self.judge(&found, flow))
     }
 
     /// As [`Self::admit`], for a packet from a socket, which tells the device it came through last
     /// and not its tags: the VLAN device where there is one.
+    ///
+    /// So the packet may have come in where one listener answers or where another does. The one that says
+    /// more of where decides, as it does in XDP; of those that say as much, one that refuses it.
     pub fn admit_from_device(
         &self,
         device: u32,
         source: SocketAddr,
         destination: SocketAddr,
     ) -> Admission<'_> {
-        self.scopes_of_device(device)
-            .iter()
-            .map(|&scope| {
-                self.admit(&Flow {
-                    scope,
-                    source,
-                    destination,
-                })
-            })
-            .find(|admission| *admission != Admission::NotOurs)
-            .unwrap_or(Admission::NotOurs)
+        let judgements = self.scopes_of_device(device).iter().filter_map(|&scope| {
+            let flow = Flow {
+                scope,
+                source,
+                destination,
+            };
+            let found = self.find_listener(&flow)?;
+            let refused = |admission| matches!(admission, Admission::Refused { .. });
+            let admission = self.judge(&found, &flow);
+            let weight = (specificity(found.listener), refused(admission));
+            Some((weight, admission))
+        });
+        let heavier = |first: (_, _), next: (_, _)| if next.0 > first.0 { next } else { first };
+        judgements
+            .reduce(heavier)
+            .map_or(Admission::NotOurs, |(_, admission)| admission)
     }
 
     /// The scopes whose packets the kernel's sockets get through this device.
@@ -225,36 +191,40 @@ impl Rulebook {
 
     /// The addresses that a listener answers on now, by itself or for its peers.
     pub fn addresses_of(&self, listener: ListenerId) -> BTreeSet<IpAddr> {
-        let open = self
+        let by_itself = self
             .places()
-            .filter(|(_, answering)| answering.listener == Some(listener))
+            .filter(|(_, answering)| answering.by.listener == listener)
             .map(|(place, _)| place.address);
         let provisioned = self
             .sessions()
-            .filter(|(_, of)| *of == listener)
-            .map(|(session, _)| session.place.address);
-        open.chain(provisioned).collect()
+            .filter(|(_, by)| by.listener == listener)
+            .map(|(session, _)| session.destination.ip());
+        by_itself.chain(provisioned).collect()
     }
 
-    /// Every provisioned session, and its listener.
-    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (&Session, ListenerId)> {
-        self.sessions
-            .iter()
-            .map(|(session, &listener)| (session, listener))
+    /// Every provisioned session, and whose it is.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (&Flow, Answerer)> {
+        self.sessions.iter().map(|(session, &by)| (session, by))
     }
 
-    /// The addresses that are this host's, per scope that has a listener.
-    pub fn own_addresses(&self) -> impl ExactSizeIterator<Item = (Scope, IpAddr)> {
+    /// The addresses that no other host has, by [`Answerer::domain`]: those of this host, but for
+    /// link-local ones, and the broadcast addresses of its subnets.
+    pub fn own_addresses(&self) -> impl ExactSizeIterator<Item = (u32, IpAddr)> {
         self.own.iter().copied()
     }
 
-    /// The ports of listeners that answer sources without a session, per scope.
-    pub fn open_ports(&self) -> impl ExactSizeIterator<Item = (Scope, u16)> {
-        self.open_ports.iter().copied()
+    /// The IPv6 link-local addresses of this host, per scope that has a listener.
+    pub fn link_local_addresses(&self) -> impl ExactSizeIterator<Item = (Scope, Ipv6Addr)> {
+        self.link_local.iter().copied()
+    }
+
+    /// The ports of general listeners, per scope.
+    pub fn general_ports(&self) -> impl ExactSizeIterator<Item = (Scope, u16)> {
+        self.general_ports.iter().copied()
     }
 
     #[inline]
-    fn find_listener(&self, flow: &Flow) -> Option<(&Listener, Match)> {
+    fn find_listener(&self, flow: &Flow) -> Option<Found<'_>> {
         let place = Place {
             scope: flow.scope,
             address: flow.destination.ip(),
@@ -262,58 +232,97 @@ impl Rulebook {
         };
         let answering = self.places.get(&place)?;
         let session = answering.sessions.then(|| {
-            // Without flow label and zone, which are no part of what was configured.
-            let peer = SocketAddr::new(flow.source.ip(), flow.source.port());
-            self.sessions.get(&Session { place, peer }).copied()
+            let session = session(place, flow.source);
+            self.sessions.get(&session).copied()
         });
-        let (number, kind) = match session.flatten() {
-            Some(number) => (number, Match::Session),
-            None => (answering.listener?, Match::Listener),
+        let (by, kind) = match session.flatten() {
+            Some(by) => (by, Match::Session),
+            None if answering.general => (answering.by, Match::General),
+            None => (answering.by, Match::SessionsOnly),
         };
-        Some((self.listener(number)?, kind))
+        Some(Found {
+            listener: self.listener(by.listener)?,
+            domain: by.domain,
+            kind,
+        })
     }
 
-    /// In the order of the XDP program: loop guard, then client list. The ports of open listeners are
+    #[inline]
+    fn judge<'a>(&self, found: &Found<'a>, flow: &Flow) -> Admission<'a> {
+        match self.refusal(found, flow) {
+            None => Admission::Answer(&found.listener.rule),
+            Some(reason) => Admission::Refused {
+                listener: found.listener.rule.listener,
+                reason,
+            },
+        }
+    }
+
+    /// In the order of the XDP program: loop guard, then client list. The ports of general listeners are
     /// nothing to a session, which was provisioned with its own.
     #[inline]
-    fn refusal(&self, listener: &Listener, kind: Match, flow: &Flow) -> Option<Refusal> {
+    fn refusal(&self, found: &Found<'_>, flow: &Flow) -> Option<Refusal> {
         let (source, port) = (flow.source.ip(), flow.source.port());
         if port == 0 || !is_one_host(source) {
             return Some(Refusal::Source);
         }
-        if self.own.contains(&(flow.scope, source)) {
+        let own = match source {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                self.link_local.contains(&(flow.scope, v6))
+            }
+            shared => self.own.contains(&(found.domain, shared)),
+        };
+        if own {
             return Some(Refusal::OwnSource);
         }
-        let guarded = listener.guard_ports && kind == Match::Listener;
-        if guarded && self.open_ports.contains(&(flow.scope, port)) {
+        let guarded = found.listener.guard_ports && found.kind != Match::Session;
+        if guarded && self.general_ports.contains(&(flow.scope, port)) {
             return Some(Refusal::ListenerPort);
         }
-        let refused = listener
-            .clients
-            .as_ref()
-            .is_some_and(|clients| !clients.allows(source));
-        refused.then_some(Refusal::Client)
+        let may_ask = match &found.listener.clients {
+            _ if found.kind == Match::SessionsOnly => false,
+            Some(clients) => clients.allows(source),
+            None => true,
+        };
+        (!may_ask).then_some(Refusal::Client)
     }
+}
+
+/// Whose a packet is.
+struct Found<'a> {
+    listener: &'a Listener,
+    /// As [`Answerer::domain`].
+    domain: u32,
+    kind: Match,
 }
 
 /// By what a packet was found to be ours.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Match {
+    /// It is in a session.
     Session,
-    Listener,
+    /// A general listener has its place.
+    General,
+    /// A listener has its place that is for its sessions alone.
+    SessionsOnly,
 }
 
-/// Whether a reply to this source has one receiver, which is another host (RFC 1122 section 3.2.1.3,
-/// RFC 4291 section 2.5).
-fn is_one_host(source: IpAddr) -> bool {
-    match source {
-        IpAddr::V4(v4) => {
-            let [first, ..] = v4.octets();
-            !(first == 0 || first >= 240 || v4.is_loopback() || v4.is_multicast())
-        }
-        IpAddr::V6(v6) => {
-            let mapped = v6.to_ipv4_mapped().is_some();
-            !(mapped || v6.is_unspecified() || v6.is_loopback() || v6.is_multicast())
-        }
+/// The session of a peer at a place, without flow labels and zones, which are no part of what was
+/// configured.
+#[inline]
+fn session(place: Place, peer: SocketAddr) -> Flow {
+    Flow {
+        scope: place.scope,
+        source: SocketAddr::new(peer.ip(), peer.port()),
+        destination: SocketAddr::new(place.address, place.port),
     }
+}
+
+/// How much a listener says of where its packets come in. What names an interface comes before what
+/// names a VLAN on whichever.
+fn specificity(listener: &Listener) -> (bool, bool) {
+    (
+        !listener.interfaces.is_empty(),
+        listener.vlan != Vlan::Untagged,
+    )
 }

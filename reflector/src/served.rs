@@ -2,6 +2,7 @@
 //! while the interface is away, what is needed to begin again.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ebpf::{Mode, SharedMaps, VerdictCounts};
 use tracing::{info, warn};
@@ -17,6 +18,10 @@ use crate::shared::Shared;
 use crate::stop::Stop;
 use crate::told::Told;
 use crate::vlan_offload::VlanOffload;
+
+/// An interface that came back and cannot be served is tried again after this long. Somewhat less than
+/// the service looks at it anyway.
+const RETRY: Duration = Duration::from_millis(900);
 
 /// What all interfaces are served with.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +46,8 @@ pub struct Served {
     live: Option<Live>,
     /// Why it is not served as it should be.
     trouble: Told,
+    /// It is not tried again before.
+    retry_at: Option<Instant>,
     /// Why some of its new queues are not served.
     short_of_queues: Told,
     /// Figures of what served it before.
@@ -86,6 +93,7 @@ impl Served {
             interface,
             cpus,
             trouble: Told::default(),
+            retry_at: None,
             short_of_queues: Told::default(),
             past: Figures::default(),
         };
@@ -117,6 +125,11 @@ impl Served {
     /// Its workers' flag, while it is served: raised by a worker that ends by itself.
     pub fn stop(&self) -> Option<&Stop> {
         self.live.as_ref().map(|live| &live.stop)
+    }
+
+    /// What an operator should know of how it is served.
+    pub fn doubt(&self) -> Option<String> {
+        self.live.as_ref()?.tags.doubt()
     }
 
     /// It is there and served.
@@ -234,6 +247,9 @@ impl Served {
     /// Another interface of the same name, or the same one back from another network namespace; one
     /// that had been renamed may come by that name, too.
     fn look_for_return(&mut self, means: Means<'_>) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
         let found = match Interface::by_name(&self.asked) {
             Err(Error::NoInterface { .. }) => Interface::by_name(&self.interface.name),
             found => found,
@@ -251,15 +267,20 @@ impl Served {
         match outcome {
             Ok(()) => {
                 self.trouble.are([]);
+                self.retry_at = None;
                 warn!(
                     "interface {} is back: answering there again",
                     self.interface.name
                 );
             }
-            Err(error) => self.trouble.are([format!(
-                "interface {} is back, but not served: {error}",
-                self.asked
-            )]),
+            Err(error) => {
+                // What was tried and undone is news of the interface, which must not drive itself.
+                self.retry_at = Some(Instant::now() + RETRY);
+                self.trouble.are([format!(
+                    "interface {} is back, but not served: {error}",
+                    self.asked
+                )]);
+            }
         }
     }
 
@@ -299,9 +320,9 @@ impl Served {
 impl Live {
     /// Attaches the program, which claims nothing without sockets.
     fn attach(interface: &Interface, means: Means<'_>) -> Result<Self, Error> {
+        let count = queue_count(means.args.queues, interface)?;
         // Before the program: some drivers reset the link for either, and this one fails sooner.
         let tags = VlanOffload::off(interface.index)?;
-        let count = queue_count(means.args.queues, interface)?;
         let room = interface.receive_queues_max.max(count);
         Ok(Self {
             program: program::attach(means.maps, interface, room, means.args.xdp_mode)?,

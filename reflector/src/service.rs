@@ -93,6 +93,7 @@ impl Service {
                 return Err(error);
             }
         };
+        notes.extend(af_xdp.iter().flat_map(AfXdp::doubts));
         for note in notes {
             warn!("{note}");
         }
@@ -203,17 +204,21 @@ impl Service {
         if let Some(af_xdp) = &mut self.af_xdp {
             af_xdp.refresh(&self.args, &self.publisher, &mut host)?;
         }
-        let plan = Plan::new(self.publisher.listeners(), &host);
-        self.tell_gaps(&plan);
-        let errors = self.sockets.apply(&plan);
-        let mut trouble: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let mut trouble = Vec::new();
         match self.publisher.publish(&host) {
             Ok(()) => {}
             Err(error) if self.ready => {
-                trouble.push(format!("going by the rules before this change: {error}"));
+                trouble.push(format!(
+                    "the XDP programs go on by the rules before ({error})"
+                ));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
+        // After the rules: a socket that gets a packet knows whose it is.
+        let plan = Plan::new(self.publisher.listeners(), &host);
+        self.tell_gaps(&plan);
+        let errors = self.sockets.apply(&plan);
+        trouble.extend(errors.iter().map(ToString::to_string));
         self.trouble.are(trouble);
         if !self.ready && self.af_xdp.as_ref().is_none_or(AfXdp::is_running) {
             self.ready = true;

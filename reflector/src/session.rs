@@ -43,8 +43,8 @@
 //!
 //! A thread that read the time late may find that a session was last seen after "now": that is age
 //! 0. Time is counted modulo 2^16 ticks of 1/1024 of the idle time. Idle sessions are swept away
-//! within 16 ticks, or by the next [`advance`](Sessions::advance), which counts no more than 8192
-//! at a time. So no age comes near to 32 768, where old would seem to be new.
+//! within 16 ticks, or by the next [`advance`](Sessions::advance), which counts no more than half the
+//! idle time at once. So no age comes near to 32 768, where old would seem to be new.
 //!
 //! `tests/session_slot.rs` has a model checker try what is said of a slot (but it does not reorder
 //! loads with what comes after them, so that the fences rest on the argument alone), and the tests of
@@ -93,8 +93,9 @@ pub const DEFAULT_IDLE: Duration = Duration::from_secs(900);
 const SHARD_SESSIONS: usize = 15_600;
 /// Ticks in which all shards are swept.
 const PASS_TICKS: u64 = 16;
-/// Ticks that the time advances by at once, at most.
-const MAX_STEP: u16 = 8192;
+/// Ticks that the time advances by at once, at most: less than makes a session idle, so that one whose
+/// packets come between two steps lives on, however late a step comes.
+const MAX_STEP: u16 = IDLE_TICKS / 2;
 /// Keys whose slots [`Sessions::touch`] loads at once.
 const TOUCHED: usize = 64;
 /// Sessions from which on that is worth its while: fewer are in a second-level cache anyway.
@@ -193,7 +194,8 @@ struct Sweep {
 
 impl Sessions {
     /// A table of at most `limit` sessions, of which those without packets for `idle` end (to 1 ‰ of
-    /// it, and to what passes between calls of [`advance`](Self::advance); at least 1024 ns).
+    /// it, and to what passes between calls of [`advance`](Self::advance), two of which it takes at
+    /// least; at least 1024 ns).
     ///
     /// # Errors
     /// If there is not so much memory to be had.

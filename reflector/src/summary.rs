@@ -207,7 +207,7 @@ impl Figures {
                     self.kernel(|statistics| statistics.rx_ring_full),
                 ),
                 (
-                    "no frame to receive into, or too long",
+                    "no frame to receive into or too long",
                     self.kernel(|statistics| statistics.rx_dropped),
                 ),
                 (

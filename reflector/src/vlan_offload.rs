@@ -35,6 +35,21 @@ impl VlanOffload {
         Ok(offload)
     }
 
+    /// What to know of tags that may be beside packets all the same: on a veth, whose other end
+    /// decides.
+    pub fn doubt(&self) -> Option<String> {
+        let nic = Nic::by_index(self.ifindex).ok()?;
+        // Only a veth is left with it: see `Nic::hidden_vlan_tags`.
+        let stripping = nic.vlan_stripping().ok()?;
+        stripping.is_on().then(|| {
+            format!(
+                "{} is a veth: packets of a VLAN device at its other end look untagged, unless that \
+                 end writes their tags itself (`ethtool -K PEER txvlan off` there)",
+                nic.name()
+            )
+        })
+    }
+
     /// Looks whether it stayed off, and switches it off again: a driver may have changed its mind, or
     /// an administrator. To be called when the kernel tells of a change of the interface.
     ///

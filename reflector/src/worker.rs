@@ -19,7 +19,7 @@ use ebpf::RxMeta;
 use wire::error_estimate::ErrorEstimate;
 use wire::frame::Packet;
 use wire::time::{Tai, TaiOffset};
-use xsk::{Frame, Kernel, Queue, Umem, Wake};
+use xsk::{Frame, Kernel, Queue, Wake};
 
 use crate::counters::QueueCounters;
 use crate::datagram::{self, Arrival, Flow, Matched, Payload, Reply, Unanswered};
@@ -189,8 +189,7 @@ impl<K: Kernel, C: Clock, R: Rules, S: Sessions> Worker<K, C, R, S> {
         if self.kick_again {
             self.kick();
         }
-        self.queue.complete();
-        self.queue.refill();
+        self.queue.recycle();
         let room = self.queue.tx_free();
         self.stuck = room == 0;
         if self.stuck {
@@ -262,8 +261,11 @@ impl<K: Kernel, C: Clock, R: Rules, S: Sessions> Worker<K, C, R, S> {
         timescale: Timescale,
         taken: &mut Option<Tai>,
     ) -> Result<Reply, Unanswered> {
-        let umem = self.queue.umem_mut();
-        let arrival = take_arrival(umem, frame);
+        let (umem, frame_len) = (self.queue.umem_mut(), frame.len());
+        let (arrival, octets) = match umem.metadata_and_data_mut(frame, RxMeta::SIZE) {
+            Some((below, octets)) => (take_arrival(below), octets),
+            None => (Arrival::UNKNOWN, umem.data_mut(frame)),
+        };
         let at = arrival.stamp.unwrap_or_else(|| {
             self.counters.user_space_stamps.add(1);
             // One reading for all: they had all arrived when the batch was taken.
@@ -274,18 +276,20 @@ impl<K: Kernel, C: Clock, R: Rules, S: Sessions> Worker<K, C, R, S> {
             Some((rule, matched.payload))
         }) {
             Some(found) => found,
-            None => look(umem.data(frame), rules, self.ifindex)?,
+            None => look(octets, rules, self.ifindex)?,
         };
-        let (frame_len, len) = (frame.len(), payload.reply_frame_len(rule));
-        if len != frame_len {
+        let len = payload.reply_frame_len(rule);
+        let octets = if len == frame_len {
+            octets
+        } else {
             umem.set_len(frame, len).map_err(|_| Unanswered::NoRoom)?;
-        }
+            umem.data_mut(frame)
+        };
         let next = |flow: &Flow, ssid| {
             let key = S::key(rule.listener, flow, ssid);
             self.sessions.next(&key)
         };
-        let buffer = umem.data_mut(frame);
-        datagram::answer(buffer, frame_len, payload, rule, at, timescale, next)
+        datagram::answer(octets, frame_len, payload, rule, at, timescale, next)
     }
 
     /// Brings the counts that the batch will need into the cache, all at once instead of one after
@@ -391,17 +395,11 @@ fn look<'a, R: Rules>(
     Ok((rule, payload))
 }
 
-/// Reads the metadata below the frame and wipes its version, so that what a later packet finds in this
-/// chunk is never taken for that packet's.
+/// Reads the metadata that ends `below` a frame and wipes its version, so that what a later packet finds
+/// in this chunk is never taken for that packet's.
 #[inline]
-fn take_arrival(umem: &Umem, frame: &mut Frame) -> Arrival {
-    let Some(below) = umem
-        .metadata_mut(frame, RxMeta::SIZE)
-        .and_then(<[u8]>::first_chunk_mut)
-    else {
-        return Arrival::UNKNOWN;
-    };
-    let meta = RxMeta::from_bytes(below);
+fn take_arrival(below: &mut [u8]) -> Arrival {
+    let meta = below.first_chunk().and_then(RxMeta::from_bytes);
     if let Some(version) = below.last_chunk_mut::<4>() {
         *version = [0; 4];
     }

@@ -186,7 +186,12 @@ fn it_goes_on_when_its_interface_disappears_and_comes_back() {
     let [received, reflected, dropped] = summary.row("total");
     let [by_socket, answered] = summary.sockets();
     assert!(received + by_socket >= 2, "{}", summary.0);
-    assert_eq!([received, by_socket], [reflected + dropped, answered]);
+    assert_eq!(
+        [received, by_socket],
+        [reflected + dropped, answered],
+        "{}",
+        summary.0
+    );
 }
 
 /// One exchange from a kernel socket at the sender's end.

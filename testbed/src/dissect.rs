@@ -23,6 +23,8 @@ pub struct Datagram {
     pub ttl: u8,
     /// The whole TOS or traffic class octet.
     pub tos: u8,
+    /// The IPv6 flow label; 0 over IPv4.
+    pub flow_label: u32,
     /// The UDP checksum field as it stands.
     pub udp_checksum: u16,
     /// Whether the UDP checksum is the right one; 0 never is.
@@ -47,7 +49,7 @@ impl Datagram {
         let Some(TransportSlice::Udp(udp)) = &packet.transport else {
             return Err(bad("no UDP"));
         };
-        let (source, destination, ttl, tos, checksum) = match &packet.net {
+        let (source, destination, ttl, tos, flow_label, checksum) = match &packet.net {
             Some(NetSlice::Ipv4(ip)) => {
                 let header = ip.header().to_header();
                 if header.header_checksum != header.calc_header_checksum() {
@@ -61,6 +63,7 @@ impl Datagram {
                     IpAddr::V4(header.destination.into()),
                     header.time_to_live,
                     tos,
+                    0,
                     checksum,
                 )
             }
@@ -74,6 +77,7 @@ impl Datagram {
                     destination,
                     header.hop_limit,
                     header.traffic_class,
+                    header.flow_label.value(),
                     checksum,
                 )
             }
@@ -87,6 +91,7 @@ impl Datagram {
             destination: (destination, udp.destination_port()).into(),
             ttl,
             tos,
+            flow_label,
             udp_checksum: udp.checksum(),
             udp_checksum_valid: checksum.is_ok_and(|right| right == udp.checksum()),
             payload: udp.payload().to_vec(),

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
     EtherType, Ethernet2Header, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options,
-    Ipv6FragmentHeader, Ipv6Header, SingleVlanHeader, UdpHeader, VlanId,
+    Ipv6FlowLabel, Ipv6FragmentHeader, Ipv6Header, UdpHeader, VlanId,
 };
 
 /// 802.1Q customer tag (IEEE 802.1Q-2018, table 9-1).
@@ -43,13 +43,14 @@ pub enum Checksum {
 pub struct UdpFrame {
     source_mac: [u8; 6],
     destination_mac: [u8; 6],
-    /// Outermost first.
-    vlan_tags: Vec<(EtherType, VlanId)>,
+    /// Outermost first: type, and Tag Control Information.
+    vlan_tags: Vec<(EtherType, u16)>,
     addresses: Addresses,
     source_port: u16,
     destination_port: u16,
     ttl: u8,
     tos: u8,
+    flow_label: Ipv6FlowLabel,
     ipv4_options: Ipv4Options,
     ipv4_checksum_wrong: bool,
     hop_by_hop: bool,
@@ -107,6 +108,7 @@ impl UdpFrame {
             destination_port,
             ttl: 255,
             tos: 0,
+            flow_label: Ipv6FlowLabel::ZERO,
             ipv4_options: Ipv4Options::new(),
             ipv4_checksum_wrong: false,
             hop_by_hop: false,
@@ -161,9 +163,28 @@ impl UdpFrame {
     /// If `id` exceeds 12 bits.
     #[must_use]
     pub fn vlan(mut self, protocol: EtherType, id: u16) -> Self {
-        let id = VlanId::try_new(id);
-        assert!(id.is_ok(), "not a VLAN id: {id:?}");
-        self.vlan_tags.extend(id.map(|id| (protocol, id)));
+        assert!(id <= VlanId::MAX_U16, "not a VLAN id: {id}");
+        self.vlan_tags.push((protocol, id));
+        self
+    }
+
+    /// As [`vlan`](Self::vlan), with the whole Tag Control Information: priority (PCP) in the upper
+    /// three bits, then drop eligibility (DEI), then the VLAN id.
+    #[must_use]
+    pub fn tag(mut self, protocol: EtherType, control: u16) -> Self {
+        self.vlan_tags.push((protocol, control));
+        self
+    }
+
+    /// IPv6 flow label; no effect over IPv4.
+    ///
+    /// # Panics
+    /// If it exceeds 20 bits.
+    #[must_use]
+    pub fn flow_label(mut self, label: u32) -> Self {
+        let label = Ipv6FlowLabel::try_new(label);
+        assert!(label.is_ok(), "not a flow label: {label:?}");
+        self.flow_label = label.unwrap_or_default();
         self
     }
 
@@ -269,13 +290,9 @@ impl UdpFrame {
             ether_type: self.vlan_tags.first().map_or(protocol, |&(tag, _)| tag),
         };
         let mut octets = header.to_bytes().to_vec();
-        for (&(_, vlan_id), ether_type) in self.vlan_tags.iter().zip(following) {
-            let tag = SingleVlanHeader {
-                vlan_id,
-                ether_type,
-                ..Default::default()
-            };
-            octets.extend(tag.to_bytes());
+        for (&(_, control), ether_type) in self.vlan_tags.iter().zip(following) {
+            octets.extend(control.to_be_bytes());
+            octets.extend(ether_type.0.to_be_bytes());
         }
         octets
     }
@@ -320,12 +337,12 @@ impl UdpFrame {
         }
         let header = Ipv6Header {
             traffic_class: self.tos,
+            flow_label: self.flow_label,
             payload_length: length(extensions.len() + datagram),
             next_header: next,
             hop_limit: self.ttl,
             source: source.octets(),
             destination: destination.octets(),
-            ..Ipv6Header::default()
         };
         let mut octets = header.to_bytes().to_vec();
         octets.extend(extensions);

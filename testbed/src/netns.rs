@@ -45,6 +45,16 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Another name for this namespace, which lives as long as either.
+    ///
+    /// # Errors
+    /// If this process has no descriptor left.
+    pub fn share(&self) -> Result<Self, Error> {
+        let handle = self.handle.try_clone();
+        let handle = handle.map_err(|error| Error::io("share the network namespace", error))?;
+        Ok(Self { handle })
+    }
+
     /// Runs `work` on a fresh thread inside this namespace and returns what it returns.
     ///
     /// Sockets opened there stay in the namespace for life; threads and children started there

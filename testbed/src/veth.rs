@@ -92,6 +92,26 @@ pub(crate) const REFLECTOR: &str = "veth-r";
 /// The interface of the sender's end.
 pub(crate) const SENDER: &str = "veth-s";
 
+/// What tells a pair from another one between the same namespaces.
+#[derive(Debug, Clone, Copy)]
+struct Names {
+    reflector: &'static str,
+    sender: &'static str,
+    /// `N` in 10.86.N.0/24 and `fd00:86N::/64`.
+    network: u8,
+}
+
+const FIRST: Names = Names {
+    reflector: REFLECTOR,
+    sender: SENDER,
+    network: 2,
+};
+const SECOND: Names = Names {
+    reflector: "veth-r2",
+    sender: "veth-s2",
+    network: 3,
+};
+
 impl Veth {
     /// A pair with one queue and MTU 1500.
     ///
@@ -106,7 +126,24 @@ impl Veth {
     /// # Errors
     /// Without privileges, where iproute2 is missing, or if the kernel refuses the description.
     pub fn with(config: &VethConfig) -> Result<Self, Error> {
-        Self::lay(quiet_namespace()?, quiet_namespace()?, [10, 20], config)
+        let (reflector, sender) = (quiet_namespace()?, quiet_namespace()?);
+        Self::lay(FIRST, reflector, sender, [10, 20], config)
+    }
+
+    /// A second pair between the same namespaces: `veth-r2` with 10.86.3.1/24 and `fd00:863::1/64`,
+    /// `veth-s2` with the addresses that end in 2. There is no third.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn second(&self, config: &VethConfig) -> Result<Self, Error> {
+        let (reflector, sender) = (&self.reflector.namespace, &self.sender.namespace);
+        Self::lay(
+            SECOND,
+            reflector.share()?,
+            sender.share()?,
+            [50, 60],
+            config,
+        )
     }
 
     /// Another pair in the same namespaces, in place of one that was deleted. It has other indices and
@@ -117,12 +154,13 @@ impl Veth {
     pub fn lay_again(self, config: &VethConfig) -> Result<Self, Error> {
         let [near, far] = [self.reflector.ifindex + 1, self.sender.ifindex + 1];
         let (reflector, sender) = (self.reflector.namespace, self.sender.namespace);
-        Self::lay(reflector, sender, [near, far], config)
+        Self::lay(FIRST, reflector, sender, [near, far], config)
     }
 
     /// Indices that differ, or the kernel takes the pair for plain links and lets up to a second
     /// pass before it declares them up (`linkwatch_urgent_event` in `net/core/link_watch.c`).
     fn lay(
+        names: Names,
         reflector: Namespace,
         sender: Namespace,
         [near, far]: [u32; 2],
@@ -133,11 +171,13 @@ impl Veth {
         let near_queues = format!("numrxqueues {queues} numtxqueues {transmit}");
         let queues = format!("numrxqueues {queues} numtxqueues {queues}");
         reflector.ip(&format!(
-            "link add {REFLECTOR} index {near} mtu {mtu} {near_queues} type veth \
-             peer name {SENDER} index {far} mtu {mtu} {queues} netns {}",
+            "link add {} index {near} mtu {mtu} {near_queues} type veth \
+             peer name {} index {far} mtu {mtu} {queues} netns {}",
+            names.reflector,
+            names.sender,
             sender.path().display()
         ))?;
-        Self::set_up(reflector, sender, config)
+        Self::set_up_as(names, reflector, sender, config)
     }
 
     /// Addresses both interfaces, which are there already, and brings them up.
@@ -146,9 +186,23 @@ impl Veth {
         sender: Namespace,
         config: &VethConfig,
     ) -> Result<Self, Error> {
-        let addresses = &config.reflector_addresses;
-        let reflector = End::set_up(reflector, REFLECTOR, 1, addresses)?;
-        let sender = End::set_up(sender, SENDER, 2, &config.sender_addresses)?;
+        Self::set_up_as(FIRST, reflector, sender, config)
+    }
+
+    fn set_up_as(
+        names: Names,
+        reflector: Namespace,
+        sender: Namespace,
+        config: &VethConfig,
+    ) -> Result<Self, Error> {
+        let (near, far) = ([names.network, 1], [names.network, 2]);
+        let reflector = End::set_up(
+            reflector,
+            names.reflector,
+            near,
+            &config.reflector_addresses,
+        )?;
+        let sender = End::set_up(sender, names.sender, far, &config.sender_addresses)?;
         let veth = Self { reflector, sender };
         if config.permanent_neighbours {
             veth.reflector.knows(&veth.sender)?;
@@ -190,11 +244,12 @@ impl End {
     fn set_up(
         namespace: Namespace,
         interface: &'static str,
-        host: u8,
+        [network, host]: [u8; 2],
         more: &[String],
     ) -> Result<Self, Error> {
-        let ipv4 = Ipv4Addr::new(10, 86, 2, host);
-        let ipv6 = Ipv6Addr::new(0xfd00, 0x862, 0, 0, 0, 0, 0, host.into());
+        let ipv4 = Ipv4Addr::new(10, 86, network, host);
+        let prefix = 0x860 + u16::from(network);
+        let ipv6 = Ipv6Addr::new(0xfd00, prefix, 0, 0, 0, 0, 0, host.into());
         namespace.ip(&format!("address add {ipv4}/24 dev {interface}"))?;
         namespace.ip(&format!("address add {ipv6}/64 dev {interface} nodad"))?;
         for address in more {

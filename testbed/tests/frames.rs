@@ -113,6 +113,23 @@ fn vlan_tags_nest_in_the_order_given() {
 }
 
 #[test]
+fn tags_and_flow_labels_are_written_whole() {
+    // PCP 5, DEI set, VLAN id 100; PCP 0, DEI clear, VLAN id 7.
+    let frame = v6()
+        .tag(SERVICE_TAG, 0xb064)
+        .tag(CUSTOMER_TAG, 7)
+        .tos(0xb8)
+        .flow_label(0xf_1234);
+    let octets = frame.build();
+    assert_eq!(octets[12..22], hex("88a8b0648100000786dd"));
+    assert_eq!(octets[22..26], hex("6b8f1234"));
+    let found = parse(&frame);
+    assert_eq!(found.vlan_ids, [100, 7]);
+    assert_eq!((found.tos, found.flow_label), (0xb8, 0xf_1234));
+    assert_eq!(parse(&v4()).flow_label, 0);
+}
+
+#[test]
 fn padding_lies_outside_the_datagram() {
     let frame = v4().payload(&[7; 14]).pad_to(60).build();
     assert_eq!(frame.len(), 60);

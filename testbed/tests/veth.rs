@@ -134,3 +134,19 @@ fn many_can_stand_side_by_side() {
         ping(veth, "10.86.2.1");
     }
 }
+
+#[test]
+fn a_second_pair_joins_the_same_namespaces() {
+    skip_unless!(Need::NetworkNamespace, Need::Program("ping"));
+    let first = Veth::new().unwrap();
+    let second = first.second(&VethConfig::default()).unwrap();
+    assert_eq!(
+        first.sender.namespace.inode().unwrap(),
+        second.sender.namespace.inode().unwrap()
+    );
+    for to in ["10.86.2.1", "fd00:862::1", "10.86.3.1", "fd00:863::1"] {
+        ping(&first, to);
+    }
+    let interfaces = (second.reflector.interface, second.sender.interface);
+    assert_eq!(interfaces, ("veth-r2", "veth-s2"));
+}

@@ -13,6 +13,7 @@
 
 mod checksums;
 mod ethernet;
+mod incoming;
 mod ipv4;
 mod ipv6;
 mod layout;
@@ -22,6 +23,10 @@ mod udp;
 mod vlan;
 
 pub use checksums::{ChecksumPlan, UdpChecksum, verify_ipv4_header, verify_udp};
+pub use incoming::{Headers, Incoming, Request, V4, V6};
 pub use layout::{FrameError, IpVersion, Layout};
 pub use packet::Packet;
 pub use rewrite::{FlowLabel, set_payload_len, turn_around};
+
+/// TTL or Hop Limit of every test packet (RFC 5357 section 4.2.1).
+const REPLY_TTL: u8 = 255;

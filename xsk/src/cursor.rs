@@ -65,6 +65,28 @@ impl Cursors {
         Some(slot)
     }
 
+    /// Slots from [`Self::producer`] on that may be produced into, `wanted` at most.
+    #[inline]
+    pub(crate) fn free_up_to(&self, wanted: usize) -> u32 {
+        at_most(self.free(), wanted)
+    }
+
+    /// Steps the producer over `count` slots, or as many as are free.
+    #[inline]
+    pub(crate) fn produce_many(&mut self, count: u32) {
+        self.producer = self.producer.wrapping_add(count.min(self.free()));
+    }
+
+    /// Steps the consumer over up to `wanted` slots, which may now be read: the cursor of the first, and
+    /// how many.
+    #[inline]
+    pub(crate) fn consume_many(&mut self, wanted: usize) -> (u32, u32) {
+        let count = at_most(self.filled(), wanted);
+        let first = self.consumer;
+        self.consumer = first.wrapping_add(count);
+        (first, count)
+    }
+
     /// Learns the peer's producer, which may only have moved forward into free slots.
     #[inline]
     pub(crate) fn observe_producer(&mut self, seen: u32) -> Result<(), Corrupt> {
@@ -98,6 +120,12 @@ impl Cursors {
     }
 }
 
+/// The lesser of both.
+#[inline]
+fn at_most(there: u32, wanted: usize) -> u32 {
+    u32::try_from(wanted).map_or(there, |wanted| wanted.min(there))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +135,8 @@ mod tests {
     enum Step {
         Produce,
         Consume,
+        ProduceMany(u32),
+        ConsumeMany(u32),
         ObserveProducer(u32),
         ObserveConsumer(u32),
     }
@@ -115,6 +145,8 @@ mod tests {
         prop_oneof![
             4 => Just(Step::Produce),
             4 => Just(Step::Consume),
+            1 => (0..80_u32).prop_map(Step::ProduceMany),
+            1 => (0..80_u32).prop_map(Step::ConsumeMany),
             1 => (0..80_u32).prop_map(Step::ObserveProducer),
             1 => (0..80_u32).prop_map(Step::ObserveConsumer),
         ]
@@ -154,6 +186,19 @@ mod tests {
                         let any = produced > consumed;
                         prop_assert_eq!(cursors.consume(), any.then_some(wrapped(consumed)));
                         consumed += u64::from(any);
+                    }
+                    Step::ProduceMany(wanted) => {
+                        let room = u64::from(size) - (produced - consumed);
+                        let count = cursors.free_up_to(wanted as usize);
+                        prop_assert_eq!(u64::from(count), room.min(u64::from(wanted)));
+                        cursors.produce_many(wanted);
+                        produced += u64::from(count);
+                    }
+                    Step::ConsumeMany(wanted) => {
+                        let count = (produced - consumed).min(u64::from(wanted));
+                        let expected = (wrapped(consumed), wrapped(count));
+                        prop_assert_eq!(cursors.consume_many(wanted as usize), expected);
+                        consumed += count;
                     }
                     Step::ObserveProducer(ahead) => {
                         let seen = produced + u64::from(ahead);

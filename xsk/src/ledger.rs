@@ -110,6 +110,23 @@ impl Ledger {
         true
     }
 
+    #[cold]
+    fn give_up(&mut self, chunk: u32, from: Owner) {
+        self.pass(chunk, from, Owner::Pool);
+    }
+
+    /// Chunks that change hands from `from` to `to` one by one, neither of which is the pool: the same as
+    /// [`pass`](Self::pass), for many.
+    #[inline]
+    pub(crate) fn passing(&mut self, from: Owner, to: Owner) -> Passing<'_> {
+        Passing {
+            ledger: self,
+            from,
+            to,
+            count: 0,
+        }
+    }
+
     /// Who has how many, from the counters.
     pub(crate) fn census(&self) -> Census {
         Census {
@@ -151,6 +168,51 @@ impl Ledger {
         } else {
             Err(Imbalance { counted, recounted })
         }
+    }
+}
+
+/// A batch of chunks on their way from one owner to another. The counters follow when it ends.
+#[derive(Debug)]
+pub(crate) struct Passing<'a> {
+    ledger: &'a mut Ledger,
+    from: Owner,
+    to: Owner,
+    count: u32,
+}
+
+impl Passing<'_> {
+    /// As [`Ledger::pass`].
+    #[inline]
+    pub(crate) fn pass(&mut self, chunk: usize) -> bool {
+        match self.ledger.owners.get_mut(chunk) {
+            Some(owner) if *owner == self.from => {
+                *owner = self.to;
+                self.count = self.count.wrapping_add(1);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Passing<'_> {
+    /// Sends a chunk that was passed on to the pool after all.
+    #[inline]
+    pub(crate) fn give_up(&mut self, chunk: u32) {
+        self.ledger.give_up(chunk, self.to);
+    }
+}
+
+impl Drop for Passing<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let mut count = |owner, delta: u32| match owner {
+            Owner::Pool => {}
+            Owner::User => self.ledger.held = self.ledger.held.wrapping_add(delta),
+            Owner::Fill | Owner::Tx => self.ledger.lent = self.ledger.lent.wrapping_add(delta),
+        };
+        count(self.from, self.count.wrapping_neg());
+        count(self.to, self.count);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A UMEM with its four rings: how frames flow.
 
+use std::iter;
 use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -126,7 +127,7 @@ impl Queue {
     ///
     /// Give `batch` the capacity once: with it, nothing is allocated. Descriptors are checked, and
     /// bad ones counted in [`rejected`](Self::rejected).
-    #[inline]
+    #[inline(never)]
     pub fn receive(&mut self, batch: &mut Vec<Frame>, max: usize) -> usize {
         if !self.is_bound() {
             return 0;
@@ -136,25 +137,62 @@ impl Queue {
             return 0;
         }
         let before = batch.len();
-        for _ in 0..ready {
-            let Some(descriptor) = self.rx.pop() else {
-                break;
-            };
-            let fragment = self.in_fragments || descriptor.options != 0;
-            self.in_fragments = fragment && descriptor.options & libc::XDP_PKT_CONTD != 0;
-            match self.umem.take_received(descriptor.addr, descriptor.len) {
+        let mut receiving = self.umem.receiving();
+        let mut in_fragments = self.in_fragments;
+        for descriptor in self.rx.pop_each(ready) {
+            let fragment = in_fragments || descriptor.options != 0;
+            in_fragments = fragment && descriptor.options & libc::XDP_PKT_CONTD != 0;
+            match receiving.take(descriptor.addr, descriptor.len) {
                 Ok(frame) if !fragment => batch.push(frame),
-                Ok(frame) => self.refuse_fragment(frame),
-                Err(refusal) => self.note_refusal(refusal),
+                Ok(frame) => {
+                    receiving.refuse(frame);
+                    count(&mut self.rejected.rx_options);
+                }
+                Err(Refusal::NotLent) => count(&mut self.rejected.rx_address),
+                Err(Refusal::Length) => count(&mut self.rejected.rx_length),
             }
         }
+        drop(receiving);
+        self.in_fragments = in_fragments;
         self.rx.release();
         batch.len().wrapping_sub(before)
     }
 
+    /// [`complete`](Self::complete) and [`refill`](Self::refill) in one: transmitted chunks go straight
+    /// to the fill ring as far as it has room, and free ones fill what room is left. Returns how many
+    /// chunks were lent.
+    #[inline(never)]
+    pub fn recycle(&mut self) -> usize {
+        if !self.is_bound() {
+            return 0;
+        }
+        let ready = self.completion.ready(usize::MAX);
+        let room = self.fill.reserve(ready);
+        let mut recycling = self.umem.recycling();
+        let mut foreign = 0;
+        let chunks = self.completion.pop_each(room).filter_map(|address| {
+            let again = recycling.lend_again(address);
+            foreign += u64::from(again.is_none());
+            again
+        });
+        let lent = self.fill.push_each(room, chunks);
+        drop(recycling);
+        self.rejected.completion_address = self.rejected.completion_address.wrapping_add(foreign);
+        if lent > 0 {
+            self.fill.commit();
+        }
+        if room > 0 {
+            self.completion.release();
+        }
+        if room < ready {
+            self.complete();
+        }
+        lent.wrapping_add(self.refill())
+    }
+
     /// Lends free chunks to the kernel to receive into, as many as the fill ring has room for, and
     /// returns how many. See [`fill_needs_wakeup`](Self::fill_needs_wakeup).
-    #[inline]
+    #[inline(never)]
     pub fn refill(&mut self) -> usize {
         if !self.is_bound() {
             return 0;
@@ -163,16 +201,17 @@ impl Queue {
         if room == 0 {
             return 0;
         }
-        for address in (0..room).map_while(|_| self.umem.lend_to_fill()) {
-            self.fill.push(address);
-        }
+        let umem = &mut self.umem;
+        let lent = self
+            .fill
+            .push_each(room, iter::from_fn(|| umem.lend_to_fill()));
         self.fill.commit();
-        room
+        lent
     }
 
     /// Takes transmitted chunks back into the pool and returns how many. Not for those whose content
     /// is still of use: see [`reclaim`](Self::reclaim).
-    #[inline]
+    #[inline(never)]
     pub fn complete(&mut self) -> usize {
         self.take_completions(Umem::take_completed)
     }
@@ -207,14 +246,11 @@ impl Queue {
             return 0;
         }
         let mut completed: usize = 0;
-        for _ in 0..ready {
-            let Some(address) = self.completion.pop() else {
-                break;
-            };
+        for address in self.completion.pop_each(ready) {
             if take(&mut self.umem, address) {
                 completed = completed.wrapping_add(1);
             } else {
-                self.note_completion();
+                count(&mut self.rejected.completion_address);
             }
         }
         self.completion.release();
@@ -226,7 +262,7 @@ impl Queue {
     ///
     /// A packet shorter than an Ethernet header is recycled, as is one without room for TX metadata
     /// in a UMEM that has it, and one of another UMEM dropped; all are counted in [`rejected`](Self::rejected) and do not block the rest.
-    #[inline]
+    #[inline(never)]
     pub fn transmit(&mut self, frames: &mut Vec<Frame>) -> usize {
         if !self.is_bound() {
             return 0;
@@ -235,23 +271,21 @@ impl Queue {
         if room == 0 {
             return 0;
         }
-        let mut queued: usize = 0;
-        for frame in frames.drain(..room) {
-            match self.umem.lend_to_tx(frame) {
-                Ok(descriptor) => {
-                    self.tx.push(descriptor);
-                    queued = queued.wrapping_add(1);
-                }
-                Err(Unsendable::Runt) => {
-                    self.rejected.tx_runt = self.rejected.tx_runt.wrapping_add(1);
-                }
-                Err(Unsendable::Headroom) => {
-                    self.rejected.tx_headroom = self.rejected.tx_headroom.wrapping_add(1);
-                }
+        let (umem, rejected) = (&mut self.umem, &mut self.rejected);
+        let descriptors = frames.drain(..room).filter_map(|frame| {
+            let refusal = match umem.lend_to_tx(frame) {
+                Ok(descriptor) => return Some(descriptor),
+                Err(refusal) => refusal,
+            };
+            match refusal {
+                Unsendable::Runt => count(&mut rejected.tx_runt),
+                Unsendable::Headroom => count(&mut rejected.tx_headroom),
                 // The UMEM counts these.
-                Err(Unsendable::Foreign) => {}
+                Unsendable::Foreign => {}
             }
-        }
+            None
+        });
+        let queued = self.tx.push_each(room, descriptors);
         self.tx.commit();
         queued
     }
@@ -330,24 +364,10 @@ impl Queue {
     fn is_bound(&self) -> bool {
         self.umem.bound_to() == self.number
     }
+}
 
-    #[cold]
-    fn refuse_fragment(&mut self, frame: Frame) {
-        self.umem.release(frame);
-        self.rejected.rx_options = self.rejected.rx_options.wrapping_add(1);
-    }
-
-    #[cold]
-    fn note_refusal(&mut self, refusal: Refusal) {
-        let count = match refusal {
-            Refusal::NotLent => &mut self.rejected.rx_address,
-            Refusal::Length => &mut self.rejected.rx_length,
-        };
-        *count = count.wrapping_add(1);
-    }
-
-    #[cold]
-    fn note_completion(&mut self) {
-        self.rejected.completion_address = self.rejected.completion_address.wrapping_add(1);
-    }
+/// One more of what should not happen.
+#[cold]
+fn count(counter: &mut u64) {
+    *counter = counter.wrapping_add(1);
 }

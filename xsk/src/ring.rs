@@ -149,10 +149,31 @@ impl<T: Plain> Ring<T> {
 
     #[inline]
     fn slot(&self, cursor: u32) -> NonNull<T> {
-        // Entries is a power of two, so the mask keeps the index below it.
-        let index = cursor & self.entries.wrapping_sub(1);
-        // SAFETY: `index < entries`, and that many slots lie within the mapping.
-        unsafe { self.slots.add(index as usize) }
+        self.slots().at(cursor)
+    }
+
+    /// Where the slots are, to be kept in registers during a batch. Good as long as the ring.
+    #[inline]
+    fn slots(&self) -> Slots<T> {
+        Slots {
+            first: self.slots,
+            // Entries is a power of two, so the mask keeps an index below it.
+            mask: self.entries.wrapping_sub(1),
+        }
+    }
+}
+
+/// The slots of a ring.
+struct Slots<T> {
+    first: NonNull<T>,
+    mask: u32,
+}
+
+impl<T> Slots<T> {
+    #[inline]
+    fn at(&self, cursor: u32) -> NonNull<T> {
+        // SAFETY: the index is below the number of entries, and that many slots lie within the mapping.
+        unsafe { self.first.add((cursor & self.mask) as usize) }
     }
 }
 
@@ -188,6 +209,23 @@ impl<T: Plain> Producer<T> {
         // SAFETY: the slot is in bounds, and `produce` says that the consumer has released it.
         unsafe { self.ring.slot(cursor).write_volatile(entry) };
         true
+    }
+
+    /// Pushes what `entries` yields, `count` at most and not beyond the room there is; returns how many.
+    #[inline]
+    pub(crate) fn push_each(&mut self, count: usize, entries: impl Iterator<Item = T>) -> usize {
+        let (first, room) = (self.cursors.producer(), self.cursors.free_up_to(count));
+        let slots = self.ring.slots();
+        let mut pushed: u32 = 0;
+        // In this order, so that no entry is taken that there is no slot for.
+        for (step, entry) in (0..room).zip(entries) {
+            let slot = slots.at(first.wrapping_add(step));
+            // SAFETY: the slot is in bounds, and `free_up_to` says that the consumer has released it.
+            unsafe { slot.write_volatile(entry) };
+            pushed = step.wrapping_add(1);
+        }
+        self.cursors.produce_many(pushed);
+        pushed as usize
     }
 
     /// Publishes everything pushed.
@@ -258,6 +296,18 @@ impl<T: Plain> Consumer<T> {
         // SAFETY: the slot is in bounds, `consume` says that the producer has written it, and any
         // bits are a valid `T: Plain`.
         Some(unsafe { self.ring.slot(cursor).read_volatile() })
+    }
+
+    /// Reads the next `count` entries or as many as there are, each as [`pop`](Self::pop) does.
+    #[inline]
+    pub(crate) fn pop_each(&mut self, count: usize) -> impl Iterator<Item = T> + use<'_, T> {
+        let (first, count) = self.cursors.consume_many(count);
+        let slots = self.ring.slots();
+        (0..count).map(move |step| {
+            let slot = slots.at(first.wrapping_add(step));
+            // SAFETY: as in `pop`; `consume_many` says that the producer has written it.
+            unsafe { slot.read_volatile() }
+        })
     }
 
     /// Gives back the slots of everything popped.

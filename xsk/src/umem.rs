@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::config::UmemConfig;
 use crate::error::Error;
 use crate::frame::{Extent, Frame, TooLong, TxStamp};
-use crate::ledger::{Census, Imbalance, Ledger, Owner};
+use crate::ledger::{Census, Imbalance, Ledger, Owner, Passing};
 use crate::mmap::Mapping;
 use crate::sys::XDP_PACKET_HEADROOM;
 use crate::tx_metadata;
@@ -75,6 +75,8 @@ pub struct Umem {
     memory: Arc<Mapping>,
     base: NonNull<u8>,
     chunk_size: u32,
+    /// Of the chunk size, a power of two.
+    chunk_shift: u32,
     headroom: u32,
     tx_metadata: bool,
     ledger: Ledger,
@@ -125,6 +127,7 @@ impl Umem {
             base: memory.base(),
             memory: Arc::new(memory),
             chunk_size: config.chunk_size,
+            chunk_shift: config.chunk_size.trailing_zeros(),
             headroom: config.headroom,
             tx_metadata: config.tx_metadata,
             ledger: Ledger::new(config.frames),
@@ -189,6 +192,19 @@ impl Umem {
     #[inline]
     pub fn metadata_mut<'a>(&'a self, frame: &'a mut Frame, len: usize) -> Option<&'a mut [u8]> {
         self.octets_mut(frame, u32::try_from(len).ok()?, 0)
+    }
+
+    /// The `below` octets of [`metadata_mut`](Self::metadata_mut) and the packet of
+    /// [`data_mut`](Self::data_mut) at once; `None` if there is not that much below the packet.
+    #[inline]
+    pub fn metadata_and_data_mut<'a>(
+        &'a self,
+        frame: &'a mut Frame,
+        below: usize,
+    ) -> Option<(&'a mut [u8], &'a mut [u8])> {
+        let len = frame.len;
+        self.octets_mut(frame, u32::try_from(below).ok()?, len)?
+            .split_at_mut_checked(below)
     }
 
     /// Makes the packet `len` octets long by cutting or growing its tail. Octets gained are zero,
@@ -325,31 +341,32 @@ impl Umem {
         })
     }
 
-    /// Takes back a packet from the rx ring.
+    /// To take back packets from the rx ring.
     #[inline]
-    pub(crate) fn take_received(&mut self, address: u64, len: u32) -> Result<Frame, Refusal> {
-        let (chunk, offset) = self.locate(address).ok_or(Refusal::NotLent)?;
-        if !self.ledger.pass(chunk, Owner::Fill, Owner::User) {
-            return Err(Refusal::NotLent);
-        }
-        if len > self.chunk_size.wrapping_sub(offset) {
-            self.ledger.pass(chunk, Owner::User, Owner::Pool);
-            return Err(Refusal::Length);
-        }
-        Ok(Frame {
+    pub(crate) fn receiving(&mut self) -> Receiving<'_> {
+        Receiving {
             umem: self.id,
-            chunk,
-            offset,
-            len,
-            stamp: TxStamp::Unasked,
-        })
+            chunk_size: self.chunk_size,
+            chunk_shift: self.chunk_shift,
+            chunks: self.ledger.passing(Owner::Fill, Owner::User),
+        }
+    }
+
+    /// To lend transmitted chunks from the completion ring to the kernel again, to receive into.
+    #[inline]
+    pub(crate) fn recycling(&mut self) -> Recycling<'_> {
+        Recycling {
+            chunk_shift: self.chunk_shift,
+            chunks: self.ledger.passing(Owner::Tx, Owner::Fill),
+        }
     }
 
     /// Takes back a transmitted chunk from the completion ring, as the frame it was; `None` if it was
     /// not lent. Where the packet lies is known here and not believed of the ring.
     #[inline]
     pub(crate) fn reclaim(&mut self, address: u64) -> Option<Frame> {
-        let (chunk, _) = self.locate(address)?;
+        let (chunk, _) = locate(address, self.chunk_shift);
+        let chunk = u32::try_from(chunk).ok()?;
         let sent = *self.sent.get(chunk as usize)?;
         if !self.ledger.pass(chunk, Owner::Tx, Owner::User) {
             return None;
@@ -367,22 +384,14 @@ impl Umem {
     /// lent.
     #[inline]
     pub(crate) fn take_completed(&mut self, address: u64) -> bool {
-        self.locate(address)
-            .is_some_and(|(chunk, _)| self.ledger.pass(chunk, Owner::Tx, Owner::Pool))
-    }
-
-    /// Chunk and offset in it of an address; the chunk need not exist.
-    #[inline]
-    fn locate(&self, address: u64) -> Option<(u32, u32)> {
-        let chunk = u32::try_from(address >> self.chunk_size.trailing_zeros()).ok()?;
-        let offset = u32::try_from(address.wrapping_sub(self.address(chunk))).ok()?;
-        Some((chunk, offset))
+        let (chunk, _) = locate(address, self.chunk_shift);
+        u32::try_from(chunk).is_ok_and(|chunk| self.ledger.pass(chunk, Owner::Tx, Owner::Pool))
     }
 
     /// Address of a chunk. The chunk size is a power of two.
     #[inline]
     fn address(&self, chunk: u32) -> u64 {
-        u64::from(chunk) << self.chunk_size.trailing_zeros()
+        u64::from(chunk).wrapping_shl(self.chunk_shift)
     }
 
     #[cold]
@@ -399,7 +408,7 @@ impl Umem {
         if frame.umem != self.id || end > self.chunk_size {
             return None;
         }
-        let chunk = (frame.chunk as usize) << self.chunk_size.trailing_zeros();
+        let chunk = (frame.chunk as usize).wrapping_shl(self.chunk_shift);
         Some(chunk.wrapping_add(start as usize)..chunk.wrapping_add(end as usize))
     }
 
@@ -428,4 +437,75 @@ impl Umem {
         // SAFETY: as `octets`; and the frame, the only one for its chunk, is borrowed mutably.
         Some(unsafe { slice::from_raw_parts_mut(start.as_ptr(), range.len()) })
     }
+}
+
+/// Packets on their way from the rx ring.
+#[derive(Debug)]
+pub(crate) struct Receiving<'a> {
+    umem: u32,
+    chunk_size: u32,
+    chunk_shift: u32,
+    chunks: Passing<'a>,
+}
+
+impl Receiving<'_> {
+    /// Takes back a packet.
+    #[inline]
+    pub(crate) fn take(&mut self, address: u64, len: u32) -> Result<Frame, Refusal> {
+        let (chunk, offset) = locate(address, self.chunk_shift);
+        if !self.chunks.pass(chunk) {
+            return Err(Refusal::NotLent);
+        }
+        // What is in the table of owners has a number of 32 bits.
+        let chunk = u32::try_from(chunk).map_err(|_| Refusal::NotLent)?;
+        if len > self.chunk_size.wrapping_sub(offset) {
+            self.chunks.give_up(chunk);
+            return Err(Refusal::Length);
+        }
+        Ok(Frame {
+            umem: self.umem,
+            chunk,
+            offset,
+            len,
+            stamp: TxStamp::Unasked,
+        })
+    }
+}
+
+impl Receiving<'_> {
+    /// Sends a packet just taken to the pool: the token ends here.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "the token ends here")]
+    pub(crate) fn refuse(&mut self, frame: Frame) {
+        self.chunks.give_up(frame.chunk);
+    }
+}
+
+/// Chunks on their way from the completion ring to the fill ring.
+#[derive(Debug)]
+pub(crate) struct Recycling<'a> {
+    chunk_shift: u32,
+    chunks: Passing<'a>,
+}
+
+impl Recycling<'_> {
+    /// The address to receive into, of the chunk that `address` is in; `None` if it was not lent.
+    #[inline]
+    pub(crate) fn lend_again(&mut self, address: u64) -> Option<u64> {
+        let (chunk, offset) = locate(address, self.chunk_shift);
+        let again = address.wrapping_sub(u64::from(offset));
+        self.chunks.pass(chunk).then_some(again)
+    }
+}
+
+/// Chunk and offset in it of an address; the chunk need not exist.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses are 64 bits here (`lib.rs`), and an offset is below a chunk's 4096 octets"
+)]
+const fn locate(address: u64, chunk_shift: u32) -> (usize, u32) {
+    let chunk = address.wrapping_shr(chunk_shift);
+    let offset = address.wrapping_sub(chunk.wrapping_shl(chunk_shift));
+    (chunk as usize, offset as u32)
 }

@@ -187,6 +187,28 @@ fn a_completion_nobody_is_owed_frees_nothing() {
 }
 
 #[test]
+fn a_chunk_is_recycled_once_and_from_its_start() {
+    let (mut queue, mut kernel) = hostile_pair();
+    assert!(kernel.deliver(&[7; 60], &[]) && kernel.deliver(&[8; 60], &[]));
+    let mut batch = receive(&mut queue);
+    let held = batch.pop().unwrap();
+    let sent = u64::from(batch[0].chunk()) * CHUNK;
+    assert_eq!(queue.transmit(&mut batch), 1);
+    let in_hand = u64::from(held.chunk()) * CHUNK;
+    let (on_fill, in_pool) = (5 * CHUNK, u64::from(FRAMES - 1) * CHUNK);
+    for address in [in_hand, on_fill, in_pool, u64::MAX, sent + 2047, sent] {
+        assert!(kernel.inject_completion(address));
+    }
+    let before = (queue.census(), kernel.fill_ready());
+    // The one that is owed, and one from the pool for the other that was received into.
+    assert_eq!(queue.recycle(), 2);
+    assert_eq!(queue.rejected().completion_address, 5);
+    assert_eq!(kernel.fill_ready(), before.1 + 2);
+    assert_eq!(queue.census().pool, before.0.pool - 1);
+    assert_one_owner_each(&queue, &[held]);
+}
+
+#[test]
 fn a_reclaimed_frame_is_what_was_sent_whatever_the_ring_says_of_it() {
     let (mut queue, mut kernel) = hostile_pair();
     assert!(kernel.deliver(&[7; 60], &[]) && kernel.deliver(&[8; 60], &[]));
@@ -260,6 +282,7 @@ enum Step {
     Complete,
     Reclaim,
     Refill,
+    Recycle,
 }
 
 /// Mostly plausible, sometimes wild.
@@ -286,6 +309,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Complete),
         1 => Just(Step::Reclaim),
         2 => Just(Step::Refill),
+        2 => Just(Step::Recycle),
     ]
 }
 
@@ -320,6 +344,7 @@ proptest! {
                 Step::Complete => drop(queue.complete()),
                 Step::Reclaim => drop(queue.reclaim(&mut held)),
                 Step::Refill => drop(queue.refill()),
+                Step::Recycle => drop(queue.recycle()),
             }
             assert_one_owner_each(&queue, &held);
             // Writing to every frame in hand changes no other.

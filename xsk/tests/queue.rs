@@ -149,6 +149,7 @@ enum Step {
     Release(usize),
     Take(usize),
     Refill,
+    Recycle,
     Complete,
     Reclaim,
     KernelTransmits(usize),
@@ -162,6 +163,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..6_usize).prop_map(Step::Release),
         1 => (0..6_usize).prop_map(Step::Take),
         2 => Just(Step::Refill),
+        2 => Just(Step::Recycle),
         1 => Just(Step::Complete),
         1 => Just(Step::Reclaim),
         2 => (0..6_usize).prop_map(Step::KernelTransmits),
@@ -247,6 +249,14 @@ proptest! {
                 Step::Refill => {
                     let expected = model.pool.min(fill - model.fill);
                     prop_assert_eq!(queue.refill(), expected);
+                    model.pool -= expected;
+                    model.fill += expected;
+                }
+                Step::Recycle => {
+                    // What was transmitted and what is free: as much as there is room for.
+                    model.pool += model.completed.drain(..).len();
+                    let expected = model.pool.min(fill - model.fill);
+                    prop_assert_eq!(queue.recycle(), expected);
                     model.pool -= expected;
                     model.fill += expected;
                 }

@@ -1,11 +1,15 @@
 //! What the reflector's program looks up: listeners, exact sessions, clients.
 
 use core::mem::{offset_of, size_of};
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::{Scope, as_ipv6, put};
+
+/// `LISTENER_MARK`: no port.
+const MARK: u64 = 0x10000;
 
 /// `struct listener_key`: what a packet must match to be a listener's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,25 +33,42 @@ impl ListenerKey {
     pub(crate) const SIZE: usize = size_of::<RawListenerKey>();
 
     pub(crate) fn to_bytes(self) -> [u8; Self::SIZE] {
-        Self::raw(self.scope, as_ipv6(self.address), self.port)
+        Self::raw(self.scope, as_ipv6(self.address), self.port.into())
     }
 
-    /// The key that says that an address is ours.
-    pub(crate) fn own_address(scope: Scope, address: IpAddr) -> [u8; Self::SIZE] {
-        Self::raw(scope, as_ipv6(address), 0)
+    /// The mark of an address that is ours in a domain.
+    pub(crate) fn own_address(domain: u32, address: IpAddr) -> [u8; Self::SIZE] {
+        Self::raw(Scope::untagged(0), as_ipv6(address), domain.into())
     }
 
-    /// The key that says that an open listener has a port.
-    pub(crate) fn open_port(scope: Scope, port: u16) -> [u8; Self::SIZE] {
-        Self::raw(scope, [0; 16], port)
+    /// The mark of a link-local address that is ours in a scope.
+    pub(crate) fn link_local(scope: Scope, address: Ipv6Addr) -> [u8; Self::SIZE] {
+        Self::raw(scope, address.octets(), MARK)
     }
 
-    fn raw(scope: Scope, address: [u8; 16], port: u16) -> [u8; Self::SIZE] {
+    /// The mark of a port that a general listener has.
+    pub(crate) fn general_port(scope: Scope, port: u16) -> [u8; Self::SIZE] {
+        Self::raw(scope, [0; 16], MARK + u64::from(port))
+    }
+
+    fn raw(scope: Scope, address: [u8; 16], port: u64) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         put(&mut bytes, 0, scope.to_bytes());
         put(&mut bytes, 8, address);
-        put(&mut bytes, 24, u64::from(port).to_ne_bytes());
+        put(&mut bytes, 24, port.to_ne_bytes());
         bytes
+    }
+}
+
+impl fmt::Display for ListenerKey {
+    /// Without the interface, which has but a number here.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} port {}", self.address, self.port)?;
+        match (self.scope.outer_vid, self.scope.inner_vid) {
+            (0, _) => Ok(()),
+            (vid, 0) => write!(f, " in VLAN {vid}"),
+            (outer, inner) => write!(f, " in VLAN {outer}.{inner}"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{as_ipv6, put};
 use crate::policer::{Limit, Limits, PacketLimit};
 
-/// What becomes of packets whose source is not on the client list.
+/// What becomes of packets whose source may not ask.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Refused {
     /// They are dropped.
@@ -17,13 +17,16 @@ pub enum Refused {
 }
 
 /// Who may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clients {
-    /// Slot of the list ([`SharedMaps::set_client_list`](crate::SharedMaps::set_client_list)). While it
-    /// holds none, nobody may.
-    pub list: u16,
-    /// What becomes of the packets of others.
-    pub refused: Refused,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Clients {
+    /// Everybody: the listener is an open one.
+    #[default]
+    All,
+    /// Who is on the list in this slot ([`SharedMaps::set_client_list`](crate::SharedMaps::set_client_list)).
+    /// While it holds none, nobody is.
+    Listed(u16),
+    /// Nobody but in an exact session. All other listeners are general ones.
+    SessionsOnly,
 }
 
 /// A limit for each source prefix.
@@ -44,9 +47,14 @@ pub struct Rule {
     /// Number of the listener: named in [`RxMeta::rule`](crate::RxMeta::rule), and whose counters and
     /// buckets they are. Below [`Sizes::listeners`](crate::Sizes::listeners).
     pub id: u32,
-    /// Who may ask; everybody if `None`.
-    pub clients: Option<Clients>,
-    /// Leave packets unanswered that come from the port of an open listener (loop guard). An exact
+    /// Whose addresses are ours where it answers: of
+    /// [`Generation::own_addresses`](crate::Generation::own_addresses).
+    pub domain: u32,
+    /// Who may ask. An exact session is answered whatever stands here of sessions.
+    pub clients: Clients,
+    /// What becomes of the packets of others.
+    pub refused: Refused,
+    /// Leave packets unanswered that come from the port of a general listener (loop guard). An exact
     /// session answers them all the same.
     pub guard_ports: bool,
     /// What each source prefix may send. Charged first.
@@ -65,6 +73,8 @@ struct RawRule {
     guard_first: u16,
     guard_last: u16,
     own_filter: u64,
+    domain: u32,
+    reserved: u32,
     source: RawLimit,
     packets: RawLimit,
     octets: RawLimit,
@@ -79,7 +89,7 @@ struct RawLimit {
 }
 
 /// `enum rule_flags`.
-const OPEN: u16 = 1;
+const SESSIONS_ONLY: u16 = 1;
 const SESSIONS: u16 = 2;
 const CLIENTS: u16 = 4;
 const REFUSED_TO_KERNEL: u16 = 8;
@@ -102,6 +112,11 @@ pub(crate) struct Context {
 pub(crate) struct OwnFilter(u64);
 
 impl OwnFilter {
+    /// Of the addresses in either.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Adds an address that is ours: `filter_bit` of `reflector.bpf.c`.
     pub(crate) fn add(&mut self, address: IpAddr) {
         let octets = as_ipv6(address);
@@ -128,11 +143,13 @@ impl SourceLimit {
 impl Rule {
     pub(crate) const SIZE: usize = size_of::<RawRule>();
 
-    /// Everything is answered, whoever asks and how often, but not the ports of open listeners.
+    /// Everything is answered, whoever asks and how often, but not the ports of general listeners.
     pub const fn open(id: u32) -> Self {
         Self {
             id,
-            clients: None,
+            domain: 0,
+            clients: Clients::All,
+            refused: Refused::Dropped,
             guard_ports: true,
             source_limit: None,
             limits: Limits {
@@ -144,19 +161,28 @@ impl Rule {
 
     /// The map value of a listener, or of an exact session.
     pub(crate) fn to_bytes(self, context: Context) -> [u8; Self::SIZE] {
-        let mut flags = OPEN;
+        let mut flags = match self.refused {
+            Refused::Dropped => 0,
+            Refused::ToKernel => REFUSED_TO_KERNEL,
+        };
         let mut bytes = [0; Self::SIZE];
         put(&mut bytes, offset_of!(RawRule, id), self.id.to_ne_bytes());
-        if let Some(Clients { list, refused }) = self.clients {
-            flags |= CLIENTS;
-            if refused == Refused::ToKernel {
-                flags |= REFUSED_TO_KERNEL;
+        put(
+            &mut bytes,
+            offset_of!(RawRule, domain),
+            self.domain.to_ne_bytes(),
+        );
+        match self.clients {
+            Clients::All => {}
+            Clients::SessionsOnly => flags |= SESSIONS_ONLY,
+            Clients::Listed(list) => {
+                flags |= CLIENTS;
+                put(
+                    &mut bytes,
+                    offset_of!(RawRule, client_list),
+                    list.to_ne_bytes(),
+                );
             }
-            put(
-                &mut bytes,
-                offset_of!(RawRule, client_list),
-                list.to_ne_bytes(),
-            );
         }
         if let Some(source) = self.source_limit {
             put_limit(
@@ -187,13 +213,6 @@ impl Rule {
 }
 
 impl Context {
-    /// The map value where there are exact sessions and no listener.
-    pub(crate) fn sessions_only(self) -> [u8; Rule::SIZE] {
-        let mut bytes = [0; Rule::SIZE];
-        self.write(&mut bytes, 0, false);
-        bytes
-    }
-
     fn write(self, rule: &mut [u8; Rule::SIZE], flags: u16, guard_ports: bool) {
         let (first, last) = self.guarded.filter(|_| guard_ports).unwrap_or((1, 0));
         let sessions = self.sessions.map_or(0, |_| SESSIONS);
@@ -228,7 +247,7 @@ fn put_limit(rule: &mut [u8; Rule::SIZE], at: usize, limit: Limit) {
 }
 
 const _: () = {
-    assert!(Rule::SIZE == 104);
+    assert!(Rule::SIZE == 112);
     assert!(offset_of!(RawRule, generation) == 4);
     assert!(offset_of!(RawRule, flags) == 6);
     assert!(offset_of!(RawRule, sessions) == 8);
@@ -236,11 +255,12 @@ const _: () = {
     assert!(offset_of!(RawRule, guard_first) == 12);
     assert!(offset_of!(RawRule, guard_last) == 14);
     assert!(offset_of!(RawRule, own_filter) == 16);
-    assert!(offset_of!(RawRule, source) == 24);
-    assert!(offset_of!(RawRule, packets) == 40);
-    assert!(offset_of!(RawRule, octets) == 56);
-    assert!(offset_of!(RawRule, source_mask_v4) == 72);
-    assert!(offset_of!(RawRule, source_mask_v6) == 88);
+    assert!(offset_of!(RawRule, domain) == 24);
+    assert!(offset_of!(RawRule, source) == 32);
+    assert!(offset_of!(RawRule, packets) == 48);
+    assert!(offset_of!(RawRule, octets) == 64);
+    assert!(offset_of!(RawRule, source_mask_v4) == 80);
+    assert!(offset_of!(RawRule, source_mask_v6) == 96);
     assert!(offset_of!(RawLimit, burst) == 8);
     assert!(size_of::<RawLimit>() == 16);
 };

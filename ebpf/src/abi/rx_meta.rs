@@ -66,6 +66,7 @@ impl RxMeta {
     pub const SIZE: usize = size_of::<RawRxMeta>();
 
     /// Reads the metadata; `None` unless it carries [`RX_META_VERSION`].
+    #[inline]
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
         let u16_at = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         let u32_at = |at: usize| {

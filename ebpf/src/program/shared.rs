@@ -10,7 +10,7 @@ use super::reflector::Reflector;
 use super::steering::Role;
 use crate::abi::ClientKey;
 use crate::object::{self, Map};
-use crate::{Generation, LoadError, MapError};
+use crate::{Clients, Generation, LoadError, MapError};
 
 /// `CLIENT_DENIED` and `CLIENT_ALLOWED` of `enum client`.
 const SAYS: [[u8; 1]; 2] = [[0], [1]];
@@ -46,7 +46,7 @@ pub struct ListenerCounts {
     pub admitted: u64,
     /// Stopped by the loop guard.
     pub loops: u64,
-    /// From no client, dropped or passed to the kernel.
+    /// From no client, or in no session where there must be one; dropped or passed to the kernel.
     pub not_clients: u64,
     /// Over the limit of their source.
     pub over_source_limit: u64,
@@ -168,15 +168,6 @@ impl SharedMaps {
         self.client_lists.set_inner(slot.into(), &list)
     }
 
-    /// Takes the client list out of a slot: nobody may ask by it.
-    ///
-    /// # Errors
-    ///
-    /// The slot is beyond [`Sizes::client_lists`].
-    pub fn clear_client_list(&self, slot: u16) -> Result<(), MapError> {
-        self.client_lists.clear_inner(slot.into())
-    }
-
     /// What became of a listener's packets so far.
     ///
     /// # Errors
@@ -202,13 +193,14 @@ impl SharedMaps {
             ..
         } = self.sizes;
         for rule in generation.rules() {
-            let list = rule.clients.map_or(0, |clients| clients.list.into());
-            let problem = if rule.id >= listeners {
-                format!("no room for listener {}, there is for {listeners}", rule.id)
-            } else if rule.clients.is_some() && list >= client_lists {
-                format!("no room for client list {list}, there is for {client_lists}")
-            } else {
-                continue;
+            let problem = match rule.clients {
+                _ if rule.id >= listeners => {
+                    format!("no room for listener {}, there is for {listeners}", rule.id)
+                }
+                Clients::Listed(list) if u32::from(list) >= client_lists => {
+                    format!("no room for client list {list}, there is for {client_lists}")
+                }
+                _ => continue,
             };
             return Err(MapError {
                 map: "listeners",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ebpf::{Generation, ListenerCounts, ReflectorProgram, Rule, Verdict};
+use ebpf::{Clients, Generation, ListenerCounts, ReflectorProgram, Refused, Rule, Verdict};
 use testbed::frames::{CUSTOMER_TAG, SERVICE_TAG};
 use testbed::{Need, skip_unless};
 
@@ -92,19 +92,41 @@ fn an_exact_session_takes_what_the_listener_would_get() {
 }
 
 #[test]
-fn without_a_listener_the_sessions_alone_are_answered() {
+fn a_listener_for_its_sessions_alone_refuses_everybody_else() {
     skip_unless!(Need::NetworkNamespace, Need::Bpf, Need::AfXdp);
     in_namespace(|| {
-        let bench = RulesBench::new(&Generation {
+        let rule = |refused| Rule {
+            clients: Clients::SessionsOnly,
+            refused,
+            ..Rule::open(2)
+        };
+        let generation = |refused| Generation {
             number: 5,
-            sessions: vec![(session(HERE, (PEER_V4, PEER_PORT)), Rule::open(2))],
-            ..Generation::default()
-        });
+            sessions: vec![(session(HERE, (PEER_V4, PEER_PORT)), rule(refused))],
+            ..answering(rule(refused))
+        };
+        let bench = RulesBench::new(&generation(Refused::Dropped));
+        let (other, other_family) = (request((PEER_V4, PEER_PORT + 1)).build(), v6().build());
         let meta = bench.assert_redirected(&v4().build());
         assert_eq!((meta.rule, meta.generation), (2, 5));
-        let other = request((PEER_V4, PEER_PORT + 1)).build();
-        bench.assert_passed(&other, Verdict::PassedNoListener);
-        bench.assert_passed(&v6().build(), Verdict::PassedNoListener);
+        bench.assert_dropped(&other, Verdict::DroppedClient);
+        bench.assert_dropped(&other_family, Verdict::DroppedClient);
+        // What might be answered for ever is so for everybody.
+        let own = request((V4, PEER_PORT)).build();
+        bench.assert_dropped(&own, Verdict::DroppedOwnSource);
+
+        let to_kernel = generation(Refused::ToKernel);
+        bench.shared.publish(&to_kernel).unwrap();
+        bench.assert_redirected(&v4().build());
+        bench.assert_passed(&other, Verdict::PassedClient);
+        bench.assert_passed(&other_family, Verdict::PassedClient);
+        let counts = ListenerCounts {
+            admitted: 2,
+            loops: 1,
+            not_clients: 4,
+            ..ListenerCounts::default()
+        };
+        assert_eq!(bench.shared.listener_counts(2).unwrap(), counts);
     });
 }
 

@@ -87,8 +87,9 @@ pub fn answering(rule: Rule) -> Generation {
             .map(|address| (key(HERE, address, PORT), rule))
             .into(),
         sessions: Vec::new(),
-        own_addresses: addresses.map(|address| (HERE, address)).into(),
-        open_ports: vec![(HERE, PORT)],
+        own_addresses: addresses.map(|address| (0, address)).into(),
+        link_local: Vec::new(),
+        general_ports: vec![(HERE, PORT)],
     }
 }
 

@@ -24,12 +24,13 @@ pub struct ListenerArgs {
           value_parser = NonEmptyStringValueParser::new())]
     pub interfaces: Vec<String>,
 
-    /// VLAN of the packets: its ID, OUTER.INNER for two tags, or none [default: none]
+    /// VLAN of the packets: an ID such as 100, two as OUTER.INNER, or none, which is untagged packets
+    /// [default: none]
     #[arg(long, value_name = "VLAN", help_heading = "What is answered")]
     pub vlan: Option<Vlan>,
 
-    /// VRF device whose addresses are local here, where the interface or its VLAN device is in none;
-    /// or none
+    /// VRF device whose addresses are answered on, or none. Not needed where the interface, or its VLAN
+    /// device, belongs to the VRF
     #[arg(long, value_name = "DEVICE", help_heading = "What is answered")]
     pub vrf: Option<VrfArg>,
 
@@ -44,27 +45,30 @@ pub struct ListenerArgs {
           value_parser = value_parser!(u16).range(1..))]
     pub port: Option<u16>,
 
-    /// A provisioned session: the one source address and port to answer, as ADDRESS:PORT or
-    /// [ADDRESS]:PORT; may be repeated
+    /// Answer this source alone, ADDRESS:PORT (an IPv6 address in brackets), and before any other
+    /// listener there does: a provisioned session; may be repeated
     #[arg(long = "peer", value_name = "SOURCE", help_heading = "Who is answered",
           value_parser = values::peer)]
     pub peers: Vec<SocketAddr>,
 
-    /// Prefix to answer, as 192.0.2.0/24; may be repeated. The longest prefix decides
+    /// Answer sources in this prefix, such as 192.0.2.0/24, and no others; may be repeated. Of all that
+    /// is allowed and denied, the longest prefix that holds a source decides
     #[arg(long, value_name = "PREFIX", help_heading = "Who is answered",
           value_parser = values::prefix)]
     pub allow: Vec<IpNet>,
 
-    /// Prefix not to answer; may be repeated
+    /// Do not answer sources in this prefix; may be repeated. Where nothing is allowed by name, all
+    /// others are answered
     #[arg(long, value_name = "PREFIX", help_heading = "Who is answered",
           value_parser = values::prefix)]
     pub deny: Vec<IpNet>,
 
-    /// File of prefixes to answer, one a line; ! or deny before one excludes it, # begins a comment
+    /// File of prefixes to answer, one a line, 100000 at most; ! or deny before one excludes it, #
+    /// begins a comment
     #[arg(long, value_name = "FILE", help_heading = "Who is answered")]
     pub clients: Option<PathBuf>,
 
-    /// Packets of those who are not answered [default: drop]
+    /// What becomes of packets from sources that are not answered [default: drop]
     #[arg(
         long,
         value_enum,
@@ -73,40 +77,41 @@ pub struct ListenerArgs {
     )]
     pub refused: Option<RefusedArg>,
 
-    /// Packet format [default: by-length]
+    /// Packet format: what a reply is like [default: by-length]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Replies")]
     pub format: Option<FormatArg>,
 
-    /// Padding of TWAMP-Light replies: the request's octets at the same offset, shifted behind the
-    /// longer header, or zeros [default: same]
+    /// What follows the header of a reply, with --format twamp-light [default: same]
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Replies")]
     pub padding: Option<PaddingArg>,
 
-    /// Timestamps: NTP, or PTPv2 (RFC 8186) [default: ntp]
+    /// Format of the timestamps that a reply adds [default: ntp]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Replies")]
     pub timestamps: Option<TimestampsArg>,
 
-    /// Sequence numbers: copied, or counted per session [default: stateless]
+    /// Sequence Number of replies [default: stateless]
     #[arg(long, value_enum, value_name = "HOW", help_heading = "Replies")]
     pub sequence: Option<SequenceArg>,
 
-    /// DSCP: copy, zero, 0 to 63, or a name like ef, af41 or cs6 [default: copy]
+    /// DSCP of replies: copy (that of the request), zero, 0 to 63, or a name such as ef, af41 or cs6
+    /// [default: copy]
     #[arg(long, value_name = "DSCP", help_heading = "Replies")]
     pub dscp: Option<DscpArg>,
 
-    /// ECN field [default: clear]
+    /// ECN field of replies [default: clear]
     #[arg(long, value_enum, value_name = "ECN", help_heading = "Replies")]
     pub ecn: Option<EcnArg>,
 
-    /// IPv6 Flow Label [default: copy]
+    /// Flow Label of IPv6 replies; 0 where a UDP socket answers [default: copy]
     #[arg(long, value_enum, value_name = "LABEL", help_heading = "Replies")]
     pub flow_label: Option<FlowLabelArg>,
 
-    /// Report the DSCP and ECN received in TWAMP-Light replies (RFC 7750) [default: off]
+    /// Tell the sender in the reply which DSCP and ECN its request arrived with (RFC 7750), with
+    /// --format twamp-light [default: off]
     #[arg(long, value_enum, value_name = "SWITCH", help_heading = "Replies")]
     pub dscp_report: Option<Switch>,
 
-    /// Requests shorter than their reply [default: answer]
+    /// What becomes of requests that are shorter than their reply [default: answer]
     #[arg(
         long,
         value_enum,
@@ -115,33 +120,35 @@ pub struct ListenerArgs {
     )]
     pub short: Option<ShortArg>,
 
-    /// Packets per second, like 5000 or 10k, or none [default: none]
+    /// Packets per second to answer at most, such as 5000 or 10k; none is no limit [default: none]
     #[arg(long, value_name = "RATE", help_heading = "Loops and floods",
           value_parser = Limit::packets)]
     pub rate: Option<Limit>,
 
-    /// Bits per second of IP packets, like 500k or 1g, or none [default: none]
+    /// Bits per second to answer at most, such as 500k or 1g, counted in IP packets; none is no limit
+    /// [default: none]
     #[arg(long, value_name = "RATE", help_heading = "Loops and floods",
           value_parser = Limit::bits)]
     pub bandwidth: Option<Limit>,
 
-    /// Packets per second from one source, like 100 or 1k, or none [default: none]
+    /// Packets per second to answer each source at most, such as 100 or 1k; none is no limit
+    /// [default: none]
     #[arg(long, value_name = "RATE", help_heading = "Loops and floods",
           value_parser = Limit::packets)]
     pub source_rate: Option<Limit>,
 
-    /// Lengths of the IPv4 and IPv6 prefixes that are one source [default: 32/64]
+    /// What one source is: the lengths of an IPv4 prefix and of an IPv6 prefix [default: 32/64]
     #[arg(long, value_name = "V4/V6", help_heading = "Loops and floods")]
     pub source_prefix: Option<SourcePrefix>,
 
-    /// How far a burst may go above each of these rates: the packets of this time at once
+    /// How much may come at once: as much as each of these rates allows in this time
     /// [default: 100ms]
     #[arg(long, value_name = "TIME", help_heading = "Loops and floods",
           value_parser = values::burst)]
     pub burst: Option<Duration>,
 
-    /// Do not answer packets from the port of a listener that serves everybody: another reflector
-    /// may have sent them [default: on]
+    /// Leave packets unanswered whose source port is that of a listener without peers: another
+    /// reflector may have sent them [default: on]
     #[arg(
         long,
         value_enum,
@@ -150,7 +157,7 @@ pub struct ListenerArgs {
     )]
     pub loop_guard_ports: Option<Switch>,
 
-    /// Do not answer packets that look like a reply [default: on]
+    /// Leave packets unanswered that look like another reflector's reply [default: on]
     #[arg(
         long,
         value_enum,
@@ -163,68 +170,76 @@ pub struct ListenerArgs {
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {
-    /// STAMP from 44 octets, TWAMP-Light below
+    /// STAMP where the request has 44 octets or more, TWAMP-Light where it has fewer
     ByLength,
-    /// TWAMP-Light (RFC 5357 appendix I)
+    /// TWAMP-Light (RFC 5357 appendix I): 41 octets or more
     TwampLight,
-    /// STAMP (RFC 8762)
+    /// STAMP (RFC 8762) with its session identifier (RFC 8972): 44 octets or more
     Stamp,
 }
 
 /// `--padding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "as `crate::rule::Padding` says")]
 pub enum PaddingArg {
+    /// The octets of the request, each where it was
     Same,
+    /// The padding of the request, moved behind the longer header and cut off at the end
     Shift,
+    /// Zeros
     Zero,
 }
 
 /// `--timestamps`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "as `wire::time::TimestampFormat` says")]
 pub enum TimestampsArg {
+    /// NTP: UTC since 1900
     Ntp,
+    /// Truncated PTP of version 2 (RFC 8186): TAI since 1970
     Ptp,
 }
 
 /// `--sequence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "as `crate::rule::SequencePolicy` says")]
 pub enum SequenceArg {
+    /// That of the request
     Stateless,
+    /// The session's own count, which tells the sender loss on the way there from loss on the way back
     Stateful,
 }
 
 /// `--ecn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "as `crate::rule::EcnPolicy` says")]
 pub enum EcnArg {
+    /// Not-ECT
     Clear,
+    /// That of the request
     Copy,
 }
 
 /// `--flow-label`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "as `crate::rule::FlowLabelPolicy` says")]
 pub enum FlowLabelArg {
+    /// That of the request
     Copy,
+    /// None
     Zero,
 }
 
 /// `--short`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "as `crate::rule::ShortPolicy` says")]
 pub enum ShortArg {
+    /// Answered, with the 41 or 44 octets that a reply has at least
     Answer,
+    /// Not answered, so that nothing is ever amplified
     Refuse,
 }
 
 /// `--refused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "as `crate::listener::RefusedPolicy` says")]
 pub enum RefusedArg {
+    /// Dropped, in XDP
     Drop,
+    /// Passed to the kernel, like everything that is no test packet
     Pass,
 }
 

@@ -10,25 +10,59 @@ use clap::{Parser, ValueEnum, value_parser};
 
 pub use listener::{ListenerArgs, ListenerSpec};
 
-/// Answers TWAMP-Light and STAMP test packets from the network driver, with timestamps taken there.
-///
-/// An XDP program recognises test packets, stamps their arrival and hands them to one pinned worker
-/// per receive queue, which answers in place. Everything else on the interface reaches the kernel as
-/// before. Needs root, or the capabilities `CAP_BPF`, `CAP_PERFMON`, `CAP_NET_ADMIN` and `CAP_NET_RAW`,
-/// and `CAP_NET_BIND_SERVICE` for ports below 1024.
-///
-/// Prints `ready` on standard error once every queue answers, and a summary on standard output when
-/// it is stopped with SIGINT or SIGTERM.
+// In strings: Markdown has no place in a terminal.
+const ABOUT: &str =
+    "Answers TWAMP-Light and STAMP test packets in the network driver, with timestamps taken there";
+
+const LONG_ABOUT: &str = "\
+Answers TWAMP-Light and STAMP test packets in the network driver, with timestamps taken there.
+
+An XDP program recognises test packets, drops what may not be answered, stamps the rest and hands it \
+to one pinned worker per receive queue, which answers in place. What it does not fully understand, \
+such as fragments and IP options, is answered from a UDP socket. Everything else on the interface \
+reaches the kernel as before.
+
+Needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW, and \
+CAP_NET_BIND_SERVICE for ports below 1024. With --datapath socket the last is enough, and nothing at \
+all from port 1024.
+
+Prints a line that begins with \"ready:\" on standard error once it answers, and a summary on \
+standard output when it is stopped by SIGINT or SIGTERM. Exit status: 0 when it was stopped, 1 when \
+something failed, 2 when the command line is wrong.";
+
+const EXAMPLES: &str = "\
+Examples:
+  Answer clients of one prefix on every address of the host:
+    reflector --interface eth1 --allow 192.0.2.0/24
+  One listener for each of two VLANs, 1000 packets per second and source at most:
+    reflector --interface eth1 --source-rate 1k \\
+      --listener vlan=100,address=10.0.0.1,port=900 \\
+      --listener vlan=101,address=10.0.0.1,port=901
+  Without privileges:
+    reflector --datapath socket --port 8620";
+
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "reflector", version, max_term_width = 100)]
+#[command(
+    name = "reflector",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    override_usage = "reflector --interface <IF> [OPTIONS]\n       \
+                      reflector --listener <SPEC>... [OPTIONS]",
+    after_long_help = EXAMPLES,
+    max_term_width = 100
+)]
 pub struct Args {
     /// A listener, as KEY=VALUE,...; may be repeated. Without it, the options below make one.
     ///
-    /// The options under "What is answered", "Who is answered", "Replies" and "Loops and floods" say
-    /// what holds for every listener; a key of the same name says it for one, as in
+    /// Keys are the options under "What is answered", "Who is answered", "Replies" and "Loops and
+    /// floods", without their dashes. What the options say holds for every listener that does not say
+    /// otherwise by a key, as in
     /// --listener interface=eth1,vlan=100,address=192.0.2.1,port=900,sequence=stateful,rate=10k.
-    /// Keys that may be repeated replace all that the option says; peer, allow, deny and clients
-    /// belong together.
+    ///
+    /// Keys that may be repeated replace all that the option says. peer, allow, deny and clients belong
+    /// together: a listener that says one of them takes none of them from the options.
     #[arg(long = "listener", value_name = "SPEC")]
     pub listeners: Vec<ListenerSpec>,
 
@@ -36,15 +70,15 @@ pub struct Args {
     #[command(flatten)]
     pub defaults: ListenerArgs,
 
-    /// What receives and answers: AF_XDP, UDP sockets, or AF_XDP where it works.
-    #[arg(long, help_heading = "Datapath", value_enum, default_value_t = Datapath::AfXdp)]
+    /// What receives and answers.
+    #[arg(long, help_heading = "Datapath", value_enum, value_name = "WHICH", default_value_t = Datapath::AfXdp)]
     pub datapath: Datapath,
 
-    /// Threads that answer from UDP sockets. Without it: one per processor.
+    /// Threads that answer, with --datapath socket. Without it: one per processor.
     #[arg(long, help_heading = "Datapath", value_name = "N", value_parser = value_parser!(u16).range(1..=256))]
     pub socket_workers: Option<u16>,
 
-    /// Receive queues to serve, counted from 0. Packets on other queues reach the kernel.
+    /// Receive queues to serve, counted from 0. Test packets on others are answered from UDP sockets.
     #[arg(
         short,
         long,
@@ -55,7 +89,7 @@ pub struct Args {
     pub queues: Queues,
 
     /// How a worker waits for packets.
-    #[arg(long, help_heading = "Datapath", value_enum, default_value_t = Poll::Adaptive)]
+    #[arg(long, help_heading = "Datapath", value_enum, value_name = "HOW", default_value_t = Poll::Adaptive)]
     pub poll: Poll,
 
     /// Processors to pin the workers to, in turn: a list such as 0,2-3.
@@ -63,12 +97,11 @@ pub struct Args {
     #[arg(long, help_heading = "Datapath", value_name = "LIST")]
     pub cpus: Option<CpuList>,
 
-    /// Where the XDP program runs: in the driver, in the kernel's generic receive path, or in the
-    /// driver where that works.
-    #[arg(long, help_heading = "Datapath", value_enum, default_value_t = XdpMode::Auto)]
+    /// Where the XDP program runs.
+    #[arg(long, help_heading = "Datapath", value_enum, value_name = "MODE", default_value_t = XdpMode::Auto)]
     pub xdp_mode: XdpMode,
 
-    /// Replies that share one transmit timestamp. Fewer make it fresher, more cost less.
+    /// Replies that share one transmit timestamp, at most. Fewer make it fresher, more cost less.
     /// Without it: 8, or 64 where the driver supports zero-copy.
     #[arg(long, help_heading = "Datapath", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     pub tx_batch: Option<u16>,
@@ -77,7 +110,7 @@ pub struct Args {
     #[arg(long, help_heading = "Datapath", value_name = "N", default_value = "2048", value_parser = ring_size)]
     pub ring_size: u32,
 
-    /// Sessions that are counted at once, for listeners with --sequence stateful.
+    /// Sessions that are counted at once, at most, over all listeners with --sequence stateful.
     #[arg(long, help_heading = "Sessions", value_name = "N", default_value_t = 1_000_000,
           value_parser = value_parser!(u32).range(1..=100_000_000))]
     pub session_limit: u32,
@@ -94,11 +127,11 @@ pub struct Args {
 /// `--datapath`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Datapath {
-    /// AF_XDP where it works, else sockets.
+    /// XDP and AF_XDP where they work, else UDP sockets; a warning says why.
     Auto,
-    /// XDP and AF_XDP.
+    /// XDP and AF_XDP, and UDP sockets for what XDP leaves to the kernel.
     AfXdp,
-    /// UDP sockets.
+    /// UDP sockets alone.
     Socket,
 }
 
@@ -139,7 +172,7 @@ pub enum Poll {
 /// `--xdp-mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum XdpMode {
-    /// Native where the driver supports it, else generic.
+    /// In the driver where it supports that, else in the kernel's generic receive path.
     Auto,
     /// In the driver, or not at all.
     Native,

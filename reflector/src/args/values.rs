@@ -11,6 +11,7 @@ use ebpf::policer::{BITS_MAX, BITS_MIN, PACKETS_MAX};
 use ipnet::IpNet;
 use wire::dscp::Dscp;
 
+use crate::address::is_one_host;
 use crate::clients;
 use crate::listener::{SourcePrefix, Vlan};
 
@@ -159,8 +160,9 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = text
         .parse()
         .map_err(|_| "this is no IP address".to_owned())?;
+    let address = address.to_canonical();
     if is_one_host(address) {
-        return Ok(address.to_canonical());
+        return Ok(address);
     }
     Err(
         "no test packet can arrive for this address; leave it out to answer on every address of \
@@ -177,7 +179,7 @@ pub(super) fn peer(text: &str) -> Result<SocketAddr, String> {
     if peer.port() == 0 {
         return Err("no packet comes from port 0".to_owned());
     }
-    if !is_one_host(peer.ip()) {
+    if !is_one_host(peer.ip().to_canonical()) {
         return Err("no other host has this address".to_owned());
     }
     match peer {
@@ -186,12 +188,6 @@ pub(super) fn peer(text: &str) -> Result<SocketAddr, String> {
         }
         _ => Ok(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
     }
-}
-
-fn is_one_host(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast)
 }
 
 /// `--allow` and `--deny`.
@@ -296,6 +292,10 @@ mod tests {
             "192.0.2.1:0",
             "0.0.0.0:5",
             "224.0.0.1:5",
+            // Reserved: never answered.
+            "240.0.0.1:5",
+            "0.1.2.3:5",
+            "[::ffff:240.0.0.1]:5",
             "fd00::1:5",
             "[fe80::1%2]:5",
             "host:5",

@@ -76,13 +76,10 @@ pub(super) fn write_place(
 /// Refuses listeners that claim the same packets. One that names an address comes before one for
 /// every address, and a session before both, so those may go together.
 pub(super) fn check(listeners: &[Listener]) -> Result<(), Conflict> {
-    let mut open = Claims::default();
-    for listener in listeners
-        .iter()
-        .filter(|listener| listener.peers.is_empty())
-    {
+    let mut general = Claims::default();
+    for listener in listeners.iter().filter(|listener| listener.is_general()) {
         for claim in claims(listener) {
-            if let Some((first, packets)) = open.add(claim, None, listener) {
+            if let Some((first, packets)) = general.add(claim, None, listener) {
                 return Err(Conflict::SamePackets {
                     first: first.to_string(),
                     second: listener.to_string(),

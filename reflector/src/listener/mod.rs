@@ -44,14 +44,20 @@ pub struct Listener {
     pub refused: RefusedPolicy,
     /// How much it answers.
     pub limits: Limits,
-    /// Leave packets unanswered that come from the port of an open listener.
+    /// Leave packets unanswered that come from the port of a general listener.
     pub guard_ports: bool,
 }
 
 impl Listener {
-    /// Whether everybody is answered.
+    /// Whether it is an open listener: everybody is answered.
     pub fn is_open(&self) -> bool {
-        self.clients.is_none() && self.peers.is_empty()
+        self.clients.is_none() && self.is_general()
+    }
+
+    /// Whether it is a general listener: not for its peers alone, with a client list or without. Who
+    /// knows none of its sessions may be answered, another reflector, say.
+    pub const fn is_general(&self) -> bool {
+        self.peers.is_empty()
     }
 
     /// Whether it answers on every address of this host.
@@ -113,7 +119,8 @@ pub enum RefusedPolicy {
     /// Dropped, in XDP.
     #[default]
     Drop,
-    /// Passed to the kernel, for whatever else listens there.
+    /// Passed to the kernel: its firewall and captures see it. Where the listener has a slow path, the
+    /// port is the reflector's own socket's, which does not answer it either.
     Pass,
 }
 

@@ -1,8 +1,11 @@
 //! Who pays for a flood, and that the table of sources stays as it is.
 
+use clap::Parser as _;
 use ebpf::policer::{BitLimit, Limits as AllLimits};
 
 use super::*;
+use crate::args::Args;
+use crate::listener::validate;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,6 +26,12 @@ fn limits(source: Option<u64>, all: Option<u64>) -> Limits {
     }
 }
 
+/// For listeners one of which limits its sources.
+fn policer() -> Policer {
+    let args = Args::try_parse_from(["reflector", "--interface=eth1", "--source-rate=1"]).unwrap();
+    Policer::new(&validate(&args).unwrap())
+}
+
 fn charge(policer: &Policer, limits: &Limits, source: &str, now: Duration) -> Result<(), Exceeded> {
     policer.charge(0, limits, source.parse().unwrap(), 72, now)
 }
@@ -38,12 +47,12 @@ fn without_limits_everything_passes() {
         charge(&policer, &Limits::default(), "192.0.2.1", SECOND)
     });
     assert_eq!(count, 1000);
-    assert!(policer.sources.get().is_none(), "no table for nothing");
+    assert!(policer.sources.is_none(), "no table for nothing");
 }
 
 #[test]
 fn what_a_source_is_refused_costs_the_others_nothing() {
-    let policer = Policer::new(&[]);
+    let policer = policer();
     let limits = limits(Some(10), Some(30));
     let flood = passed(1000, || charge(&policer, &limits, "192.0.2.1", SECOND));
     assert_eq!(flood, 11, "a second's worth and one");
@@ -63,8 +72,22 @@ fn what_a_source_is_refused_costs_the_others_nothing() {
 }
 
 #[test]
+fn buckets_are_empty_whenever_their_first_packet_comes() {
+    // As time begins anew for buckets, after 2^64 ticks: they would lie ahead for 18 minutes.
+    let turn = Duration::from_nanos(1 << 56);
+    let limits = limits(Some(1), Some(3));
+    for before in [600, 1, 0] {
+        let now = turn.saturating_sub(before * SECOND);
+        let policer = policer();
+        let passed = ["192.0.2.1", "198.51.100.1", "203.0.113.1"]
+            .map(|source| passed(10, || charge(&policer, &limits, source, now)));
+        assert_eq!(passed, [2, 2, 0], "{now:?}");
+    }
+}
+
+#[test]
 fn a_prefix_is_one_source() {
-    let policer = Policer::new(&[]);
+    let policer = policer();
     let limits = limits(Some(1), None);
     let count = |sources: [&str; 3]| {
         let charge = |source: &&str| charge(&policer, &limits, source, SECOND).is_ok();
@@ -96,7 +119,7 @@ fn lengths_of_prefixes_reach_from_all_to_one() {
 
 #[test]
 fn listeners_have_buckets_of_their_own() {
-    let policer = Policer::new(&[]);
+    let policer = policer();
     let limits = limits(Some(1), Some(5));
     let source = "192.0.2.1".parse().unwrap();
     for listener in [0, 1, 4095] {
@@ -109,7 +132,7 @@ fn listeners_have_buckets_of_their_own() {
 
 #[test]
 fn bits_are_limited_beside_packets() {
-    let policer = Policer::new(&[]);
+    let policer = policer();
     let limits = Limits {
         source: None,
         all: AllLimits {
@@ -130,7 +153,7 @@ fn bits_are_limited_beside_packets() {
 
 #[test]
 fn a_source_is_remembered_while_others_come_and_go() {
-    let policer = Policer::new(&[]);
+    let policer = policer();
     let limits = limits(Some(1), None);
     let mut now = SECOND;
     let mut well_behaved = 0;
@@ -148,7 +171,7 @@ fn a_source_is_remembered_while_others_come_and_go() {
 
 #[test]
 fn more_sources_than_there_is_room_for_draw_on_the_listener() {
-    let policer = Policer::new(&[]);
+    let policer = policer();
     let limits = limits(Some(1), Some(1000));
     let sources = u32::try_from(SOURCES).unwrap() * 2;
     let passed = (0..sources)
@@ -160,7 +183,7 @@ fn more_sources_than_there_is_room_for_draw_on_the_listener() {
 
 #[test]
 fn threads_that_race_share_one_limit() {
-    let policer = Policer::new(&[]);
+    let policer = policer();
     let limits = limits(Some(1000), None);
     let total: usize = std::thread::scope(|scope| {
         let race = || passed(2000, || charge(&policer, &limits, "192.0.2.1", SECOND));

@@ -1,6 +1,7 @@
 //! The rulebook against hosts and listeners made by hand, and against a model that looks at every
 //! listener for every packet.
 
+mod devices;
 mod model;
 
 use std::collections::BTreeSet;
@@ -111,6 +112,8 @@ fn refused(book: &Rulebook, scope: Scope, source: &str, destination: &str) -> Op
 }
 
 const CLIENT: &str = "192.0.2.77:5000";
+/// Another one.
+const CLIENT_B: &str = "192.0.2.77:5001";
 
 #[test]
 fn any_address_is_every_address_of_this_host_and_no_other() {
@@ -271,12 +274,45 @@ fn sessions_come_first_then_who_names_an_address_then_any() {
         Some(0)
     );
     assert_eq!(answers(&book, ETH1, CLIENT, "192.0.2.1:900"), Some(3));
-    let stranger = flow(ETH1, "192.0.2.77:5001", "192.0.2.1:900");
     assert_eq!(
-        book.admit(&stranger),
-        Admission::NotOurs,
+        refused(&book, ETH1, "192.0.2.77:5001", "192.0.2.1:900"),
+        Some(Refusal::Client),
         "nobody else's port"
     );
+}
+
+#[test]
+fn who_is_no_peer_is_refused_by_a_listener_for_its_peers_alone() {
+    let book = book(
+        "-i eth1 --listener port=900,peer=192.0.2.77:5000 \
+         --listener address=192.0.2.1,port=900,peer=192.0.2.78:5000 \
+         --listener port=900,peer=192.0.2.79:5000 --listener address=192.0.2.100,port=900",
+    );
+    let refused_by = |source: &str, destination: &str| {
+        let flow = flow(ETH1, source, destination);
+        match book.admit(&flow) {
+            Admission::Refused { listener, reason } => {
+                assert_eq!(reason, Refusal::Client);
+                assert_eq!(book.find(&flow), None);
+                Some(listener)
+            }
+            _ => None,
+        }
+    };
+    // By the first of those that share the place; one that names the address comes first.
+    assert_eq!(refused_by(CLIENT_B, "192.0.2.1:900"), Some(1));
+    assert_eq!(refused_by(CLIENT_B, "198.51.100.1:900"), Some(0));
+    // Of the other family nobody is a peer.
+    let v6 = refused_by("[fe80::9]:5000", "[fe80::1]:900");
+    assert_eq!(v6, Some(0));
+    // Where a listener is for all, it answers.
+    assert_eq!(answers(&book, ETH1, CLIENT_B, "192.0.2.100:900"), Some(3));
+    assert_eq!(answers(&book, ETH1, CLIENT, "192.0.2.100:900"), Some(0));
+    // The loop guard comes first, as for everybody.
+    let own = refused(&book, ETH1, "198.51.100.1:5", "192.0.2.1:900");
+    assert_eq!(own, Some(Refusal::OwnSource));
+    let port = refused(&book, ETH1, "192.0.2.78:900", "192.0.2.1:900");
+    assert_eq!(port, Some(Refusal::ListenerPort));
 }
 
 #[test]
@@ -306,6 +342,7 @@ fn sources_that_are_nobody_or_ourselves_are_refused() {
     }
     // Another VRF's address is another host's.
     assert_eq!(answers(&book, ETH1, "10.0.0.1:5", to), Some(0));
+    assert_eq!(answers(&book, ETH1, "10.0.0.255:5", to), Some(0));
     // Own addresses are refused even by a listener that does not answer on them.
     let book = self::book("-i eth1 --address 192.0.2.1");
     assert_eq!(
@@ -315,7 +352,52 @@ fn sources_that_are_nobody_or_ourselves_are_refused() {
 }
 
 #[test]
-fn ports_of_open_listeners_are_no_source() {
+fn broadcast_addresses_of_subnets_are_no_source() {
+    let mut host = host();
+    host.addresses[3] = Address {
+        ip: "172.16.5.6".parse().unwrap(),
+        prefix_len: 30,
+        ..host.addresses[2]
+    };
+    host.addresses[5] = Address {
+        ip: "172.16.9.6".parse().unwrap(),
+        prefix_len: 31,
+        ..host.addresses[2]
+    };
+    let unusable = Address {
+        ip: "172.16.8.1".parse().unwrap(),
+        usable: false,
+        ..host.addresses[2]
+    };
+    host.addresses.push(unusable);
+    let book = book_at(&host, "-i eth1 --vlan none --address 192.0.2.1");
+    let to = "192.0.2.1:862";
+    for source in ["192.0.2.255:5", "198.51.100.255:5", "172.16.5.7:5"] {
+        let reason = refused(&book, ETH1, source, to);
+        assert_eq!(reason, Some(Refusal::OwnSource), "{source}");
+    }
+    for source in [
+        "192.0.2.127:5",
+        "172.16.5.4:5",
+        "172.16.9.7:5",
+        "172.16.8.255:5",
+    ] {
+        assert_eq!(answers(&book, ETH1, source, to), Some(0), "{source}");
+    }
+    assert!(
+        book.own_addresses()
+            .all(|own| own != (0, "10.0.0.255".parse().unwrap())),
+        "VRF red's"
+    );
+    let to_broadcast = flow(ETH1, CLIENT, "192.0.2.255:862");
+    assert_eq!(
+        self::book("-i eth1").admit(&to_broadcast),
+        Admission::NotOurs
+    );
+}
+
+#[test]
+fn ports_of_general_listeners_are_no_source() {
     let book = book(
         "-i eth1 --listener port=862 --listener port=900 --listener port=901,loop-guard-ports=off \
          --listener vlan=100,port=902 --listener port=903,peer=192.0.2.9:5000",
@@ -365,22 +447,6 @@ fn a_client_list_comes_last() {
 }
 
 #[test]
-fn packets_from_sockets_are_matched_by_their_device() {
-    let book = book("-i eth1 --listener vlan=100,port=901 --listener port=900");
-    let admit = |device, destination: &str| {
-        let (source, destination) = (CLIENT.parse().unwrap(), destination.parse().unwrap());
-        match book.admit_from_device(device, source, destination) {
-            Admission::Answer(rule) => Some(rule.listener),
-            _ => None,
-        }
-    };
-    assert_eq!(admit(5, "10.0.0.1:901"), Some(0));
-    assert_eq!(admit(2, "10.0.0.1:901"), None);
-    assert_eq!(admit(2, "192.0.2.1:900"), Some(1));
-    assert_eq!(admit(9, "192.0.2.1:900"), None);
-}
-
-#[test]
 fn a_thousand_vlans_are_expanded_quickly() {
     let mut host = HostView::default();
     host.links.push(Link {
@@ -413,6 +479,17 @@ fn a_thousand_vlans_are_expanded_quickly() {
     }
     let book = book_at(&host, &line);
     assert_eq!(book.places().len(), 1000);
+    // Each and its subnet's broadcast address, once for all VLANs.
+    assert_eq!(book.own_addresses().len(), 2000);
+    let own = flow(scope(1, 7, 0), "10.3.232.1:5", "10.0.7.1:862");
+    let reason = Refusal::OwnSource;
+    assert_eq!(
+        book.admit(&own),
+        Admission::Refused {
+            listener: 6,
+            reason
+        }
+    );
     assert_eq!(
         answers(&book, scope(1, 1000, 0), CLIENT, "10.3.232.1:862"),
         Some(999)

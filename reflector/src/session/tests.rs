@@ -79,6 +79,7 @@ fn no_session_begins_beyond_the_limit_until_one_has_ended() {
     assert_eq!(sessions.next(&key(1)), Some(1), "those that are go on");
     assert_eq!(sessions.counts(), counts(2, 0, 1));
 
+    sessions.advance(IDLE);
     sessions.advance(IDLE + IDLE / 2);
     assert_eq!(sessions.next(&key(3)), Some(0));
     assert_eq!(sessions.counts(), counts(3, 2, 1));
@@ -127,8 +128,21 @@ fn however_long_nothing_happened_an_idle_session_is_not_taken_for_a_young_one() 
         sessions.advance(Duration::from_nanos(77));
         assert_eq!(sessions.next(&key(1)), Some(0));
         sessions.advance(Duration::from_nanos((1 << exponent) + 77));
+        assert_eq!(sessions.counts(), counts(1, 0, 0), "2^{exponent}");
+        sessions.advance(Duration::from_nanos((1 << exponent) + 1101));
         assert_eq!(sessions.counts(), counts(1, 1, 0), "2^{exponent}");
         assert_eq!(sessions.next(&key(1)), Some(0));
+    }
+}
+
+#[test]
+fn a_session_whose_packets_come_between_late_steps_lives_on() {
+    for factor in [1, 2, 5, 1000] {
+        let sessions = Sessions::new(10, IDLE).unwrap();
+        for number in 0..20 {
+            assert_eq!(sessions.next(&key(1)), Some(number), "{factor}");
+            sessions.advance(IDLE * factor * (number + 1));
+        }
     }
 }
 
@@ -222,6 +236,8 @@ struct Model {
     limit: usize,
     /// Last packet's tick and next number.
     sessions: HashMap<u16, (u64, u32)>,
+    /// What has passed, and what of it counts.
+    clock: u64,
     now: u64,
     counts: SessionCounts,
 }
@@ -231,6 +247,7 @@ impl Model {
         Self {
             limit,
             sessions: HashMap::new(),
+            clock: 0,
             now: 0,
             counts: SessionCounts::default(),
         }
@@ -253,7 +270,8 @@ impl Model {
     }
 
     fn advance(&mut self, ticks: u64) {
-        self.now += ticks;
+        self.clock += ticks;
+        self.now += ticks.min(MAX_STEP.into());
         self.sessions
             .retain(|_, (last, _)| self.now - *last < u64::from(IDLE_TICKS));
         self.counts.active = self.sessions.len() as u64;
@@ -289,7 +307,7 @@ proptest! {
                 },
                 Step::Advance(ticks) => {
                     model.advance(ticks);
-                    sessions.advance(Duration::from_nanos(model.now));
+                    sessions.advance(Duration::from_nanos(model.clock));
                 }
             }
             prop_assert_eq!(sessions.counts(), model.counts);
@@ -308,14 +326,16 @@ proptest! {
                 },
                 Step::Advance(ticks) => {
                     model.advance(ticks);
-                    sessions.advance(Duration::from_nanos(model.now));
+                    sessions.advance(Duration::from_nanos(model.clock));
                 }
             }
             prop_assert_eq!(sessions.counts().refused, 0);
             prop_assert!(sessions.counts().expired <= model.counts.expired);
         }
-        model.advance(u64::from(IDLE_TICKS));
-        sessions.advance(Duration::from_nanos(model.now));
+        for _ in 0..2 {
+            model.advance(u64::from(IDLE_TICKS));
+            sessions.advance(Duration::from_nanos(model.clock));
+        }
         prop_assert_eq!(sessions.counts(), model.counts);
     }
 
@@ -439,6 +459,7 @@ fn no_number_is_given_twice_in_the_life_of_a_session_while_others_end() {
         all_expired += end.expired;
         all_refused += refused;
         sessions.advance(Duration::from_secs(3600));
+        sessions.advance(Duration::from_secs(7200));
         assert_eq!(sessions.counts(), counts(lives, lives, refused));
     }
     assert!(all_expired > 0 && all_refused > 0, "nothing was tested");

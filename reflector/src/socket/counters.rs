@@ -21,9 +21,9 @@ pub enum Unanswered {
     Source,
     /// Its source is an address of this host.
     OwnSource,
-    /// Its source port is an open listener's: the other side might be a reflector like us.
+    /// Its source port is a general listener's: the other side might be a reflector like us.
     ListenerPort,
-    /// The client list is against it.
+    /// The client list is against it, or the listener is for its peers alone.
     Client,
     /// The source's bucket is empty.
     SourcePoliced,

@@ -27,8 +27,8 @@ const BUFFER: usize = 4 << 20;
 const LEFT_OVER_MAX: u32 = 100_000;
 
 mod option {
-    //! A socket option of socket(7) that nix does not have, by its own macro.
-    use nix::{getsockopt_impl, libc, sockopt_impl};
+    //! Socket options that nix does not have, by its own macro.
+    use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 
     /// `SO_MEMINFO` of `asm-generic/socket.h`.
     const SO_MEMINFO: libc::c_int = 55;
@@ -40,6 +40,14 @@ mod option {
         libc::SOL_SOCKET,
         SO_MEMINFO,
         [u32; 9]
+    );
+    sockopt_impl!(
+        /// The kernel makes up an IPv6 Flow Label for each flow (`net.ipv6.auto_flowlabels`).
+        AutoFlowLabel,
+        SetOnly,
+        libc::IPPROTO_IPV6,
+        libc::IPV6_AUTOFLOWLABEL,
+        bool
     );
 }
 
@@ -229,6 +237,8 @@ fn set_header(socket: &Socket, at: SocketAddr) -> io::Result<()> {
         socket.set_unicast_hops_v6(TTL)?;
         // IPv6 routers do not fragment, so the source has to heed what they say.
         set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT)?;
+        // 0, since a socket is not told that of the request: none is better than one made up.
+        setsockopt(socket, option::AutoFlowLabel, &false)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod arena;
 pub mod load;
 
 use std::process::Command;
@@ -96,6 +97,27 @@ impl Summary {
         [count("received"), count("reflected")]
     }
 
+    /// Packets answered, over AF_XDP and by sockets.
+    pub fn answered(&self) -> u64 {
+        // Where sockets are the whole reflector, the rows are those of their workers.
+        let over_af_xdp = self.0.contains(" XDP\n").then(|| self.row("total")[1]);
+        over_af_xdp.unwrap_or(0) + self.sockets()[1]
+    }
+
+    /// What XDP counted for the listener at `place`, such as `veth-r, any address, port 862`; 0 if it
+    /// does not mention it.
+    pub fn of_listener(&self, place: &str, meaning: &str) -> u64 {
+        let mut lines = self.0.lines().map(str::trim_start);
+        let items = lines
+            .find_map(|line| line.strip_prefix(place)?.strip_prefix(": "))
+            .unwrap_or_else(|| panic!("no listener at {place} in:\n{}", self.0));
+        let counts = items.split(", ").filter_map(|item| item.split_once(' '));
+        counts
+            .filter(|(_, words)| *words == meaning)
+            .map(|(count, _)| count.parse::<u64>().unwrap())
+            .sum()
+    }
+
     /// The count in front of `meaning`; 0 if the summary does not mention it.
     pub fn count(&self, meaning: &str) -> u64 {
         let items = self
@@ -128,7 +150,8 @@ impl Summary {
         assert_eq!(received, reflected + dropped, "{}", self.0);
         let redirected = self.count("redirected to AF_XDP")
             + self.count("redirected to AF_XDP without metadata");
-        let by_kernel = self.count("receive ring full") + self.count("no frame to receive into");
+        let by_kernel =
+            self.count("receive ring full") + self.count("no frame to receive into or too long");
         assert_eq!(redirected, received + by_kernel, "{}", self.0);
         let [received, reflected] = self.sockets();
         let others = self.sum("dropped after a UDP socket: ")

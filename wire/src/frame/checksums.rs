@@ -48,26 +48,54 @@ impl Packet<'_> {
     /// no use if the checksum is [`UdpChecksum::Wrong`].
     #[inline]
     pub fn judge_udp(&self) -> (UdpChecksum, ChecksumPlan) {
-        let field = self.udp_checksum();
-        if field == 0 {
-            let verdict = match self.ipv4_header_sum() {
-                Some(_) => UdpChecksum::Absent,
-                None => UdpChecksum::Wrong,
-            };
-            return (verdict, ChecksumPlan::Zero);
-        }
-        let (head, tail) = head_and_tail(self.payload());
-        let kept = self.ends_sum().plus(tail);
-        let all = kept.plus(head).plus(self.lengths_sum()).add_u16(field);
-        let verdict = if all.checksum() == 0 {
-            UdpChecksum::Valid
-        } else if field == self.pseudo_header().fold() {
-            UdpChecksum::Partial
-        } else {
-            UdpChecksum::Wrong
-        };
-        (verdict, ChecksumPlan::Kept(kept))
+        let needed = self.ipv4_header_sum().is_none();
+        let sums = head_and_tail(self.payload());
+        judge(self.ends_sum(), self.udp(), sums, needed)
     }
+}
+
+/// [`Packet::judge_udp`] of a datagram with this header, given the sum of the addresses and those of
+/// [`head_and_tail`], where a checksum is `needed` or not.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "once per packet, and its arguments are better in registers: measured"
+)]
+pub(super) fn judge(
+    ends: Sum,
+    header: &[u8; udp::HEADER_LEN],
+    (head, tail): (Sum, Sum),
+    needed: bool,
+) -> (UdpChecksum, ChecksumPlan) {
+    let (field, len) = (udp::CHECKSUM.read_u16(header), udp::LENGTH.read_u16(header));
+    if field == 0 {
+        let verdict = if needed {
+            UdpChecksum::Wrong
+        } else {
+            UdpChecksum::Absent
+        };
+        return (verdict, ChecksumPlan::Zero);
+    }
+    let kept = ends
+        .add_few(&udp::PORTS.read(header))
+        .add_u16(u16::from(udp::PROTOCOL))
+        .plus(tail);
+    // The length counts twice: in the datagram and in the pseudo-header.
+    let all = kept.plus(head).add_u16(len).add_u16(len).add_u16(field);
+    let verdict = if all.checksum() == 0 {
+        UdpChecksum::Valid
+    } else if field == pseudo_header(ends, len) {
+        UdpChecksum::Partial
+    } else {
+        UdpChecksum::Wrong
+    };
+    (verdict, ChecksumPlan::Kept(kept))
+}
+
+/// The pseudo-header's sum as a word.
+#[cold]
+fn pseudo_header(ends: Sum, len: u16) -> u16 {
+    ends.add_u16(u16::from(udp::PROTOCOL)).add_u16(len).fold()
 }
 
 /// What it takes to get the UDP checksum of the reply right.
@@ -134,11 +162,25 @@ impl ChecksumPlan {
             udp::CHECKSUM.write_u16::<{ udp::HEADER_LEN }>(header, checksum);
         }
     }
+
+    /// [`Self::seal`] by the UDP header alone. False, and nothing is written, if that is not enough to
+    /// go by ([`Self::Full`]).
+    #[inline]
+    pub fn seal_header(self, header: &mut [u8; 8]) -> bool {
+        let checksum = match self {
+            Self::Zero => 0,
+            Self::Kept(sum) => udp_wire(sum.checksum()),
+            Self::Full => return false,
+        };
+        udp::CHECKSUM.write_u16(header, checksum);
+        true
+    }
 }
 
 /// Sums of the first 44 octets of a payload and of the rest.
-#[inline]
-fn head_and_tail(payload: &[u8]) -> (Sum, Sum) {
+// Always, as `judge`.
+#[inline(always)]
+pub(super) fn head_and_tail(payload: &[u8]) -> (Sum, Sum) {
     /// What 41 and 44 octets, the lengths of nearly all test packets, have in common.
     const COMMON: usize = STAMP_LEN - 4;
     let Some((common, rest)) = payload.split_first_chunk::<COMMON>() else {

@@ -118,12 +118,7 @@ impl<'a> Packet<'a> {
     /// VLAN identifiers of the tags in the frame, outermost first.
     #[inline]
     pub fn vlan_ids(&self) -> [Option<u16>; 2] {
-        let (tags, _) = self.tags.as_chunks::<{ vlan::TAG_LEN }>();
-        let id = |at: usize| {
-            tags.get(at)
-                .map(|tag| vlan::CONTROL.read_u16(tag) & vlan::ID_MASK)
-        };
-        [id(0), id(1)]
+        vlan::ids(self.tags)
     }
 
     /// Source IP address.
@@ -186,23 +181,19 @@ impl<'a> Packet<'a> {
         self.datagram.get(udp::HEADER_LEN..).unwrap_or_default()
     }
 
-    /// Sum of what does not change when the ends change places: the addresses, the ports and the
-    /// protocol.
+    /// Sum of both addresses.
     #[inline]
     pub(super) fn ends_sum(&self) -> Sum {
-        let ends = match self.ip {
+        match self.ip {
             IpHeader::V4(ip) => Sum::new().add_few(&ipv4::ENDS.read(ip)),
             IpHeader::V6(ip) => Sum::new().add_few(&ipv6::ENDS.read(ip)),
-        };
-        ends.add_few(&udp::PORTS.read(self.udp))
-            .add_u16(u16::from(udp::PROTOCOL))
+        }
     }
 
-    /// The length in the UDP header, twice: in the datagram and in the pseudo-header.
+    /// The UDP header.
     #[inline]
-    pub(super) fn lengths_sum(&self) -> Sum {
-        let len = udp::LENGTH.read_u16(self.udp);
-        Sum::new().add_u16(len).add_u16(len)
+    pub(super) fn udp(&self) -> &'a [u8; udp::HEADER_LEN] {
+        self.udp
     }
 
     /// Sum of the pseudo-header that belongs to the datagram.

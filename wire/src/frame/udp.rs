@@ -31,3 +31,11 @@ pub(super) fn header(body: &[u8]) -> Result<&[u8; HEADER_LEN], FrameError> {
         Err(FrameError::UdpLength)
     }
 }
+
+/// Exchanges the ports.
+#[inline]
+pub(super) fn turn_around(header: &mut [u8; HEADER_LEN]) {
+    // A rotation by half exchanges the halves.
+    let ports = u32::from_ne_bytes(PORTS.read(header));
+    PORTS.write(header, ports.rotate_left(16).to_ne_bytes());
+}

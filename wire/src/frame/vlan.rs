@@ -7,11 +7,11 @@ pub(super) const TAG_LEN: usize = 4;
 pub(super) const MAX_TAGS: u8 = 2;
 
 // The EtherType that announces a tag is counted to what is before it, the one after it to the tag.
-pub(super) const CONTROL: Field<0, 2> = Field;
+const CONTROL: Field<0, 2> = Field;
 pub(super) const ETHER_TYPE: Field<2, 2> = Field;
 
 /// The part of the control word that is the VLAN identifier.
-pub(super) const ID_MASK: u16 = 0x0fff;
+const ID_MASK: u16 = 0x0fff;
 
 /// Whether an `EtherType` announces a tag.
 #[inline]
@@ -45,4 +45,12 @@ pub(super) fn split(after_header: &[u8]) -> Result<Tagged<'_>, FrameError> {
         }
     }
     Err(FrameError::VlanDepth)
+}
+
+/// Identifiers of the tags, outermost first.
+#[inline]
+pub(super) fn ids(tags: &[u8]) -> [Option<u16>; 2] {
+    let (tags, _) = tags.as_chunks::<TAG_LEN>();
+    let id = |at: usize| tags.get(at).map(|tag| CONTROL.read_u16(tag) & ID_MASK);
+    [id(0), id(1)]
 }

@@ -6,6 +6,7 @@ mod error_estimate;
 mod frame;
 mod frame_oracle;
 mod frames;
+mod incoming;
 mod reflection;
 mod timestamps;
 mod turn_around;

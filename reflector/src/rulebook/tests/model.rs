@@ -15,13 +15,15 @@ use crate::clients::Clients;
 use crate::listener::{Limits, RefusedPolicy, Vlan};
 use crate::rule::{Format, SequencePolicy, ShortPolicy};
 
-const ADDRESSES: [&str; 8] = [
+const ADDRESSES: [&str; 10] = [
     "192.0.2.1",
     "192.0.2.100",
     "10.0.0.1",
     "198.51.100.1",
     "203.0.113.1",
     "192.0.2.77",
+    "192.0.2.255",
+    "10.0.0.255",
     "fe80::1",
     "fe80::5",
 ];
@@ -171,7 +173,21 @@ fn view(listener: &Listener, host: &HostView, scope: Scope) -> Option<BTreeSet<I
     )
 }
 
-/// The listener that answers, by the rules as they are written down.
+/// What is to be in no packet's source where this listener answers.
+fn own(listener: &Listener, host: &HostView, scope: Scope) -> BTreeSet<IpAddr> {
+    let local = view(listener, host, scope).unwrap_or_default();
+    // All subnets of these hosts have prefixes of 24 bits.
+    let broadcast = local.clone().into_iter().filter_map(|own| match own {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            Some(IpAddr::from([a, b, c, 255]))
+        }
+        IpAddr::V6(_) => None,
+    });
+    local.iter().copied().chain(broadcast).collect()
+}
+
+/// The listener whose packet it is, by the rules as they are written down.
 fn found<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Option<&'a Listener> {
     let destination = flow.destination.ip();
     let here: Vec<&Listener> = listeners
@@ -191,14 +207,21 @@ fn found<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Option<
             .find(|listener| listener.is_any() && wanted(listener));
         named.or(any).copied()
     };
-    let same_family = flow.source.is_ipv4() == flow.destination.is_ipv4();
-    pick(&|listener| same_family && listener.peers.contains(&flow.source))
+    pick(&|listener| is_session(listener, flow))
         .or_else(|| pick(&|listener| listener.peers.is_empty()))
+        .or_else(|| pick(&|_| true))
 }
 
 /// Whether an exact session of this listener matches.
 fn is_session(listener: &Listener, flow: &Flow) -> bool {
-    listener.peers.contains(&flow.source)
+    flow.source.is_ipv4() == flow.destination.is_ipv4() && listener.peers.contains(&flow.source)
+}
+
+/// Whether this listener is for this source, in a session of its own or not.
+fn may_ask(listener: &Listener, in_session: bool, source: IpAddr) -> bool {
+    let clients = listener.clients.as_ref();
+    let listed = clients.is_none_or(|clients| clients.allows(source));
+    listed && (in_session || listener.peers.is_empty())
 }
 
 fn expected<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Admission<'a> {
@@ -206,23 +229,17 @@ fn expected<'a>(listeners: &'a [Listener], host: &HostView, flow: &Flow) -> Admi
         return Admission::NotOurs;
     };
     let source = flow.source.ip();
-    let views = || {
-        listeners
-            .iter()
-            .filter_map(|other| Some((other, view(other, host, flow.scope)?)))
-    };
-    let reason = if views().any(|(_, own)| own.contains(&source)) {
+    let mut here = listeners
+        .iter()
+        .filter(|other| view(other, host, flow.scope).is_some());
+    let reason = if own(listener, host, flow.scope).contains(&source) {
         Refusal::OwnSource
     } else if listener.guard_ports
         && !is_session(listener, flow)
-        && views().any(|(other, _)| other.peers.is_empty() && other.port == flow.source.port())
+        && here.any(|other| other.peers.is_empty() && other.port == flow.source.port())
     {
         Refusal::ListenerPort
-    } else if listener
-        .clients
-        .as_ref()
-        .is_some_and(|clients| !clients.allows(source))
-    {
+    } else if !may_ask(listener, is_session(listener, flow), source) {
         Refusal::Client
     } else {
         return Admission::Answer(&listener.rule);
@@ -243,39 +260,39 @@ fn in_xdp<'a>(book: &'a Rulebook, flow: &Flow) -> Admission<'a> {
     let Some((_, answering)) = book.places().find(|(other, _)| **other == place) else {
         return Admission::NotOurs;
     };
-    assert!(answering.sessions || answering.listener.is_some());
-    let session = Session {
-        place,
-        peer: flow.source,
-    };
-    let session = book.sessions().find(|(other, _)| **other == session);
+    let session = book.sessions().find(|(other, _)| *other == flow);
     assert!(answering.sessions || session.is_none());
     let exact = session.is_some();
-    let Some(number) = session.map(|(_, number)| number).or(answering.listener) else {
-        return Admission::NotOurs;
+    let by = session.map_or(answering.by, |(_, by)| by);
+    let listener = &book.listeners()[by.listener as usize];
+    assert_eq!(answering.general, {
+        let general = &book.listeners()[answering.by.listener as usize];
+        general.is_general()
+    });
+    let source = flow.source.ip();
+    let is_own = match source {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            let mut own = book.link_local_addresses();
+            own.any(|own| own == (flow.scope, v6))
+        }
+        _ => book.own_addresses().any(|own| own == (by.domain, source)),
     };
-    let listener = &book.listeners()[number as usize];
-    let source = (flow.scope, flow.source.ip());
-    let reason = if book.own_addresses().any(|own| own == source) {
+    let reason = if is_own {
         Refusal::OwnSource
     } else if listener.guard_ports
         && !exact
         && book
-            .open_ports()
-            .any(|open| open == (flow.scope, flow.source.port()))
+            .general_ports()
+            .any(|port| port == (flow.scope, flow.source.port()))
     {
         Refusal::ListenerPort
-    } else if listener
-        .clients
-        .as_ref()
-        .is_some_and(|clients| !clients.allows(source.1))
-    {
+    } else if !may_ask(listener, exact, source) {
         Refusal::Client
     } else {
         return Admission::Answer(&listener.rule);
     };
     Admission::Refused {
-        listener: number,
+        listener: by.listener,
         reason,
     }
 }
@@ -294,7 +311,9 @@ proptest! {
             let admission = book.admit(flow);
             prop_assert_eq!(admission, expected(&listeners, &host, flow), "{:?}", flow);
             prop_assert_eq!(admission, in_xdp(&book, flow), "{:?} in XDP", flow);
-            let rule = found(&listeners, &host, flow).map(|listener| &listener.rule);
+            let answering = found(&listeners, &host, flow)
+                .filter(|listener| listener.peers.is_empty() || is_session(listener, flow));
+            let rule = answering.map(|listener| &listener.rule);
             prop_assert_eq!(book.find(flow), rule, "{:?}", flow);
         }
     }
