@@ -95,6 +95,7 @@ fn explain(error: io::Error, mode: Mode) -> AttachError {
         Some(libc::EPERM | libc::EACCES) => AttachError::Permission,
         Some(libc::EBUSY | libc::EEXIST) => AttachError::Occupied,
         Some(libc::ENODEV) => AttachError::NoInterface,
+        Some(libc::EMFILE | libc::ENFILE) => AttachError::Descriptors,
         _ => AttachError::Unsupported {
             mode,
             source: error,

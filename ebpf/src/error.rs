@@ -11,9 +11,12 @@ pub enum LoadError {
          CAP_NET_ADMIN and CAP_NET_RAW"
     )]
     Permission,
+    /// The process may not open enough files: the program and each of its maps is one.
+    #[error("more open files are needed than allowed: raise `ulimit -n`")]
+    Descriptors,
     /// The kernel refused the program: usually too old.
     #[error(
-        "the kernel refuses the XDP program ({0}): Linux 6.1 or newer with BPF, BTF and XDP \
+        "the kernel refuses the XDP program ({0:#}): Linux 6.1 or newer with BPF, BTF and XDP \
          sockets is needed"
     )]
     Refused(#[source] libbpf_rs::Error),
@@ -21,7 +24,7 @@ pub enum LoadError {
 
 /// A map operation failed.
 #[derive(Debug, thiserror::Error)]
-#[error("BPF map {map}: {source}")]
+#[error("BPF map {map}: {source:#}")]
 pub struct MapError {
     /// The map's name in the program.
     pub map: &'static str,
@@ -51,6 +54,9 @@ pub enum AttachError {
         #[source]
         source: io::Error,
     },
+    /// The process may not open enough files.
+    #[error("more open files are needed than allowed: raise `ulimit -n`")]
+    Descriptors,
     /// The interface is gone.
     #[error("the interface no longer exists")]
     NoInterface,

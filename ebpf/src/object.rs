@@ -68,8 +68,15 @@ fn resize(map: &mut OpenMapMut<'_>, sizes: &[(&str, u32)]) -> Result<bool, LoadE
 fn explain(error: libbpf_rs::Error) -> LoadError {
     match error.kind() {
         ErrorKind::PermissionDenied => LoadError::Permission,
+        _ if is(&error, libc::EMFILE) || is(&error, libc::ENFILE) => LoadError::Descriptors,
         _ => LoadError::Refused(error),
     }
+}
+
+/// libbpf-rs gives the kernel's answer in words alone, at the end.
+fn is(error: &libbpf_rs::Error, errno: i32) -> bool {
+    let words = io::Error::from_raw_os_error(errno).to_string();
+    format!("{error:#}").ends_with(&words)
 }
 
 /// The program called `name`.
@@ -89,7 +96,7 @@ pub(crate) fn program_fd(object: &Object, name: &str) -> Result<OwnedFd, LoadErr
     program
         .as_fd()
         .try_clone_to_owned()
-        .map_err(|error| LoadError::Refused(error.into()))
+        .map_err(|error| explain(error.into()))
 }
 
 /// Runs the program called `name` so many times over a frame; returns the mean time of a run.
@@ -116,7 +123,7 @@ pub(crate) fn map(object: &Object, name: &'static str) -> Result<Map, LoadError>
         .maps()
         .find(|map| map.name() == name)
         .ok_or_else(|| missing(name))?;
-    let handle = MapHandle::try_from(&map).map_err(LoadError::Refused)?;
+    let handle = MapHandle::try_from(&map).map_err(explain)?;
     Ok(Map { name, handle })
 }
 

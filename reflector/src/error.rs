@@ -70,6 +70,17 @@ pub enum Error {
     /// The session table is too large for this machine.
     #[error("there is no memory for --session-limit {0}: ask for fewer sessions")]
     NoMemoryForSessions(u32),
+    /// The rings need more memory than the process may lock.
+    #[error(
+        "a queue's packet memory needs {needed} octets of locked memory, but the limit is {limit}: raise \
+         RLIMIT_MEMLOCK (`ulimit -l`, LimitMEMLOCK=), grant CAP_IPC_LOCK, or use a smaller --ring-size"
+    )]
+    LockedMemory {
+        /// For one queue.
+        needed: u64,
+        /// For all that this user's processes lock.
+        limit: u64,
+    },
     /// Loading the XDP program failed.
     #[error(transparent)]
     Load(#[from] ebpf::LoadError),
@@ -124,6 +135,7 @@ impl Error {
                 | Self::Attach { .. }
                 | Self::Map(_)
                 | Self::Socket(_)
+                | Self::LockedMemory { .. }
                 | Self::NotEthernet(_)
                 | Self::VlanTagsHidden { .. }
         )

@@ -122,7 +122,11 @@ impl QueueHandle {
             chunk_size: fit.chunk_size,
             ..UmemConfig::default()
         })?;
-        let (socket, queue) = Socket::open(&socket_config(plan), umem)?;
+        let (socket, queue) =
+            Socket::open(&socket_config(plan), umem).map_err(|error| match error {
+                xsk::Error::Memlock { needed, limit } => Error::LockedMemory { needed, limit },
+                other => other.into(),
+            })?;
         let zero_copy = socket.zero_copy();
         let counters = Arc::clone(&plan.counters);
         let descriptor = socket

@@ -52,19 +52,31 @@ impl LinkFlags {
     }
 }
 
+/// That there is none says nothing of any interface.
+fn control() -> Result<OwnedFd, Error> {
+    sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM)
+        .map_err(|source| Error::from_io("open a control socket", source))
+}
+
 impl Nic {
     /// The interface of this name.
     ///
     /// # Errors
-    /// [`Error::NoSuchInterface`], or [`Error::Io`] if no control socket can be had.
+    /// [`Error::NoSuchInterface`], or [`Error::Io`] if no socket to ask by can be had.
     pub fn by_name(name: &str) -> Result<Nic, Error> {
         let missing = || Error::NoSuchInterface {
             interface: name.to_owned(),
         };
         let c_name = CString::new(name).map_err(|_| missing())?;
+        let control = control()?;
         // An unknown and a too long name are the same to the caller.
-        let index = sys::interface_index(&c_name).map_err(|_| missing())?;
-        Nic::new(name.to_owned(), c_name, index)
+        let index = sys::interface_index(control.as_fd(), &c_name).map_err(|_| missing())?;
+        Ok(Nic {
+            name: name.to_owned(),
+            c_name,
+            index,
+            control,
+        })
     }
 
     /// The interface of this index.
@@ -75,14 +87,9 @@ impl Nic {
         let missing = || Error::NoSuchInterface {
             interface: format!("number {index}"),
         };
-        let name = sys::interface_name(index).map_err(|_| missing())?;
+        let control = control()?;
+        let name = sys::interface_name(control.as_fd(), index).map_err(|_| missing())?;
         let c_name = CString::new(name.as_str()).map_err(|_| missing())?;
-        Nic::new(name, c_name, index)
-    }
-
-    fn new(name: String, c_name: CString, index: u32) -> Result<Nic, Error> {
-        let control = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM)
-            .map_err(|source| Error::from_io("open a control socket", source))?;
         Ok(Nic {
             name,
             c_name,

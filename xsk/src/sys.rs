@@ -236,24 +236,25 @@ fn set_memlock(limit: &libc::rlimit) -> io::Result<()> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, limit) }).map(drop)
 }
 
-/// The index of a named interface.
-pub(crate) fn interface_index(name: &CStr) -> io::Result<u32> {
-    // SAFETY: `name` is a terminated string.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::last_os_error()),
-        index => Ok(index),
-    }
+/// `SIOCGIFINDEX`. libc's `if_nametoindex` does not say whether it lacked a socket to ask by.
+pub(crate) fn interface_index(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<u32> {
+    let request = interface_request(fd, name, libc::SIOCGIFINDEX)?;
+    // SAFETY: the kernel answers this request in `ifru_ifindex`, and any bits are a valid integer.
+    let index = unsafe { request.ifr_ifru.ifru_ifindex };
+    Ok(index.unsigned_abs())
 }
 
-/// The name of an interface.
-pub(crate) fn interface_name(index: u32) -> io::Result<String> {
-    let mut name = [0_u8; libc::IF_NAMESIZE];
-    // SAFETY: the call writes at most IF_NAMESIZE octets, terminator included.
-    let written = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
-    if written.is_null() {
-        return Err(io::Error::last_os_error());
-    }
-    let text = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+/// `SIOCGIFNAME`.
+pub(crate) fn interface_name(fd: BorrowedFd<'_>, index: u32) -> io::Result<String> {
+    let mut request = named_request(c"")?;
+    let no_device = |_| io::Error::from_raw_os_error(libc::ENODEV);
+    request.ifr_ifru.ifru_ifindex = c_int::try_from(index).map_err(no_device)?;
+    let answer = exchange(fd, request, libc::SIOCGIFNAME)?;
+    // The kernel terminates it.
+    let octets = answer
+        .ifr_name
+        .map(|octet| u8::from_ne_bytes(octet.to_ne_bytes()));
+    let text = CStr::from_bytes_until_nul(&octets).unwrap_or_default();
     Ok(text.to_string_lossy().into_owned())
 }
 
@@ -398,7 +399,15 @@ fn interface_request(
     name: &CStr,
     request: libc::c_ulong,
 ) -> io::Result<libc::ifreq> {
-    let mut answer = named_request(name)?;
+    exchange(fd, named_request(name)?, request)
+}
+
+/// An ioctl(2) that answers in the `ifreq` it is given, by value.
+fn exchange(
+    fd: BorrowedFd<'_>,
+    mut answer: libc::ifreq,
+    request: libc::c_ulong,
+) -> io::Result<libc::ifreq> {
     // `libc::Ioctl` is unsigned with glibc and signed with musl; every request fits both.
     let request = libc::Ioctl::try_from(request).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the callers' requests read and write one `ifreq` and follow no pointer in it.

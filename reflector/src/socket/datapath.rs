@@ -1,22 +1,18 @@
 //! The workers as running threads, and the sockets they are given.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use clock::SystemClock;
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracing::warn;
 
 use super::counters::SocketCounters;
 use super::open::{self, OpenError};
 use super::plan::{Binding, Plan};
 use super::receive::BATCH;
+use super::watch::{Inbox, Watch};
 use super::worker::{Endpoint, Worker};
 use crate::args::{Args, Poll};
 use crate::cpus;
@@ -27,18 +23,12 @@ use crate::wait::Waiter;
 
 /// Batches taken from one socket before the next has its turn.
 const TURN: usize = 8;
-/// Sockets reported ready by one system call.
-const READY_MAX: usize = 64;
 /// Upper bound on a sleep: a lost wake-up delays a packet by this much, not for ever.
 const SLEEP_MAX_MS: u16 = 1_000;
 /// Bound on answering what has arrived when the end comes.
 const DRAIN_MAX: Duration = Duration::from_millis(100);
 /// Bound on waiting for workers to let go of sockets.
 const RELEASE_MAX: Duration = Duration::from_secs(5);
-
-/// Epoll data of the descriptors that are no sockets.
-const STOP: u64 = u64::MAX;
-const CHANGE: u64 = u64::MAX - 1;
 
 /// How the workers work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,13 +103,6 @@ struct Handle {
     inbox: Arc<Inbox>,
     counters: Arc<SocketCounters>,
     thread: Option<JoinHandle<io::Result<()>>>,
-}
-
-/// The sockets a worker is to serve, and a bell.
-#[derive(Debug)]
-struct Inbox {
-    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
-    changed: EventFd,
 }
 
 /// Why the datapath did not start, or changed nothing.
@@ -348,22 +331,6 @@ impl Bound {
     }
 }
 
-impl Inbox {
-    fn new(endpoints: Vec<Arc<Endpoint>>) -> io::Result<Self> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(Self {
-            endpoints: ArcSwap::from_pointee(endpoints),
-            changed: EventFd::from_flags(flags)?,
-        })
-    }
-
-    fn replace(&self, endpoints: Vec<Arc<Endpoint>>) {
-        self.endpoints.store(Arc::new(endpoints));
-        // Fails only if the counter would overflow: then it is readable already.
-        let _ = self.changed.write(1);
-    }
-}
-
 impl Handle {
     fn start(
         place: usize,
@@ -374,6 +341,7 @@ impl Handle {
         stop: &Stop,
     ) -> Result<Self, DatapathError> {
         let inbox = Inbox::new(endpoints).map_err(system("creating an event descriptor"))?;
+        let watch = Watch::new(&inbox, stop).map_err(system("watching sockets"))?;
         let inbox = Arc::new(inbox);
         let counters = Arc::new(SocketCounters::default());
         let thread = {
@@ -392,7 +360,7 @@ impl Handle {
                         );
                     }
                     let worker = Worker::new(SystemClock, shared, counters, tx_batch);
-                    serve(worker, &inbox, poll, &stop)
+                    serve(worker, watch, &inbox, poll, &stop)
                 })
                 .map_err(system("starting a worker thread"))?
         };
@@ -413,62 +381,13 @@ impl Drop for RaiseOnExit<'_> {
     }
 }
 
-/// A worker's sockets, and whether there is anything on them.
-struct Watch {
-    epoll: Epoll,
-    endpoints: Arc<Vec<Arc<Endpoint>>>,
-    events: [EpollEvent; READY_MAX],
-}
-
-impl Watch {
-    fn new(inbox: &Inbox, stop: &Stop) -> nix::Result<Self> {
-        // Silenced first: what changes from here on is not missed.
-        let _ = inbox.changed.read();
-        let endpoints = inbox.endpoints.load_full();
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let readable = |data| EpollEvent::new(EpollFlags::EPOLLIN, data);
-        epoll.add(stop.as_fd(), readable(STOP))?;
-        epoll.add(inbox.changed.as_fd(), readable(CHANGE))?;
-        for (place, endpoint) in (0..).zip(endpoints.iter()) {
-            epoll.add(endpoint.socket(), readable(place))?;
-        }
-        Ok(Self {
-            epoll,
-            endpoints,
-            events: [EpollEvent::empty(); READY_MAX],
-        })
-    }
-
-    /// How many `events` there are.
-    fn wait(&mut self, at_most_ms: u16) -> nix::Result<usize> {
-        match self
-            .epoll
-            .wait(&mut self.events, EpollTimeout::from(at_most_ms))
-        {
-            Err(Errno::EINTR) => Ok(0),
-            ready => ready,
-        }
-    }
-
-    fn is_change(&self, ready: usize) -> bool {
-        let mut events = self.events.iter().take(ready);
-        events.any(|event| event.data() == CHANGE)
-    }
-
-    /// The socket that event `place` is about, if it is about one.
-    fn endpoint(&self, place: usize) -> Option<&Arc<Endpoint>> {
-        let data = self.events.get(place)?.data();
-        self.endpoints.get(usize::try_from(data).ok()?)
-    }
-}
-
 fn serve(
     mut worker: Worker<SystemClock>,
+    mut watch: Watch,
     inbox: &Inbox,
     poll: Poll,
     stop: &Stop,
 ) -> io::Result<()> {
-    let mut watch = Watch::new(inbox, stop)?;
     let mut waiter = Waiter::new(poll);
     loop {
         let spins = waiter.spins();
@@ -477,7 +396,7 @@ fn serve(
             return drain(&mut worker, &watch);
         }
         if watch.is_change(ready) {
-            watch = Watch::new(inbox, stop)?;
+            watch.follow(inbox)?;
             continue;
         }
         let mut taken = 0;
@@ -512,7 +431,7 @@ fn drain(worker: &mut Worker<SystemClock>, watch: &Watch) -> io::Result<()> {
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {
         let mut taken = 0;
-        for endpoint in watch.endpoints.iter() {
+        for endpoint in watch.endpoints() {
             taken += take_turn(worker, endpoint)?;
         }
         if taken == 0 {

@@ -15,6 +15,7 @@ pub mod open;
 pub mod plan;
 pub mod receive;
 pub mod send;
+mod watch;
 pub mod worker;
 
 pub use counters::{SendError, SocketCounters, Unanswered};

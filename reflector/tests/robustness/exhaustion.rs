@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use testbed::{Need, Process, RawPeer, skip_unless};
+use testbed::{DEFAULT_TIMEOUT, End, Need, Process, RawPeer, skip_unless};
 
+use crate::common::has_xdp;
 use crate::common::load::Load;
 use crate::{await_answer, pause, reflector, resume, said, times, veth};
 
@@ -28,8 +29,7 @@ fn a_burst_that_the_rings_cannot_hold_is_survived_and_counted() {
     let [received, reflected, dropped] = summary.row("total");
     assert!((64..BURST).contains(&received), "{}", summary.0);
     assert_eq!([received, dropped], [reflected, 0]);
-    let full =
-        summary.count("receive ring full") + summary.count("no frame to receive into or too long");
+    let full = summary.count("receive ring full") + summary.count("no frame to receive into");
     assert!(full > 0, "{}", summary.0);
 }
 
@@ -72,7 +72,7 @@ fn lowest_free_descriptor(process: &Process) -> u32 {
         let link = format!("/proc/{}/fd/{number}", process.id());
         std::fs::symlink_metadata(link).is_err()
     };
-    (0..1 << 20).find(is_free).unwrap()
+    (0..1024).find(is_free).unwrap()
 }
 
 #[test]
@@ -98,4 +98,42 @@ fn without_descriptors_it_goes_on_as_it_was_and_catches_up_later() {
     assert_eq!(times(process, "going by the rules before"), 1, "told once");
     load.stop().assert_nothing_lost();
     reflector.stop().assert_accounts_for_everything();
+}
+
+/// What it says when it cannot start under a limit, which is to be one sentence.
+fn fails_under(end: &End, limit: &[&str]) -> String {
+    let mut limited = Command::new(limit[0]);
+    limited.args(&limit[1..]);
+    limited.arg(env!("CARGO_BIN_EXE_reflector"));
+    limited.args(["--interface", end.interface, "--allow", "10.86.2.2"]);
+    let mut process = end.namespace.spawn(&mut limited).unwrap();
+    let status = process.wait_exit(DEFAULT_TIMEOUT).unwrap();
+    let stderr = process.stderr();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "one sentence: {stderr}");
+    assert!(!has_xdp(end));
+    stderr
+}
+
+#[test]
+fn limits_that_are_too_low_are_named() {
+    skip_unless!(
+        Need::Xdp,
+        Need::Program("prlimit"),
+        Need::Program("setpriv")
+    );
+    let veth = veth(1);
+    // Wherever it runs out of them.
+    for count in (6..34).step_by(2) {
+        let said = fails_under(&veth.reflector, &["prlimit", &format!("--nofile={count}")]);
+        assert!(said.contains("open files"), "{count}: {said}");
+    }
+    let without = ["setpriv", "--bounding-set=-ipc_lock,-sys_resource"];
+    let limit = [&["prlimit", "--memlock=65536"], &without[..]].concat();
+    let said = fails_under(&veth.reflector, &limit);
+    assert!(
+        said.contains("octets of locked memory, but the limit is 65536")
+            && said.contains("--ring-size"),
+        "{said}"
+    );
 }

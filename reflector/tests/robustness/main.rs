@@ -7,6 +7,7 @@ mod common;
 
 mod changes;
 mod exhaustion;
+mod garbage;
 mod instances;
 mod queues;
 mod removal;
