@@ -186,9 +186,11 @@ fn it_goes_on_when_its_interface_disappears_and_comes_back() {
     let [received, reflected, dropped] = summary.row("total");
     let [by_socket, answered] = summary.sockets();
     assert!(received + by_socket >= 2, "{}", summary.0);
+    // Its socket stands before the address is known.
+    let unknown = summary.count("no listener there");
     assert_eq!(
         [received, by_socket],
-        [reflected + dropped, answered],
+        [reflected + dropped, answered + unknown],
         "{}",
         summary.0
     );

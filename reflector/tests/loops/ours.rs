@@ -169,10 +169,11 @@ fn one_forged_packet_is_answered_once_on_the_wire() {
             let mut duel = Duel::start(ports, [&[AF_XDP], &[AF_XDP]]);
             let before = duel.frames_received();
             duel.provoke(to, family, &request(44));
-            // Of good packets, requests and answers; and kernels report their multicast groups.
+            // Of good packets, requests and answers; and kernels report their multicast groups, which
+            // a loop would outdo in no time.
             let known = 1 + 2 * 2 * duel.good;
             let more = duel.frames_received() - before - known;
-            let reports = 16;
+            let reports = 200;
             assert!((answers..=answers + reports).contains(&more), "{more} more");
             let [near, far] = duel.stop();
             assert_eq!(near.answered + far.answered, answers);
