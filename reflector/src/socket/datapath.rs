@@ -11,7 +11,6 @@ use clock::SystemClock;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tracing::warn;
 
 use super::counters::SocketCounters;
 use super::open::{self, OpenError};
@@ -193,11 +192,6 @@ impl SocketDatapath {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.workers.len()
-    }
-
-    /// The sockets that are open.
-    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
-        self.bound.iter().map(|bound| &bound.binding)
     }
 
     /// Brings the sockets in line with another plan: closes what is no longer in it, opens what is
@@ -384,12 +378,8 @@ impl Handle {
                 .name(format!("socket-{place}"))
                 .spawn(move || {
                     let _raise = RaiseOnExit(&stop);
-                    if let Some(cpu) = cpu
-                        && let Err(error) = cpus::pin(cpu)
-                    {
-                        warn!(
-                            "cannot pin a worker to processor {cpu} ({error}): the kernel chooses"
-                        );
+                    if let Some(cpu) = cpu {
+                        cpus::pin_or_warn(cpu);
                     }
                     let worker = Worker::new(SystemClock, shared, counters, tx_batch);
                     serve(worker, &inbox, poll, &stop)
