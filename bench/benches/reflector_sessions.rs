@@ -130,7 +130,7 @@ struct Rig {
 impl Rig {
     /// A table with so many sessions.
     fn new(number: u32) -> Result<Self, Box<dyn Error>> {
-        let sessions = Sessions::new(DEFAULT_LIMIT, DEFAULT_IDLE)?;
+        let sessions = Sessions::new(DEFAULT_LIMIT as usize, DEFAULT_IDLE)?;
         for session in 0..number {
             if sessions.next(&Packet::of(session, 0)?.key()) != Some(0) {
                 return Err("a session is not new or has no room".into());
