@@ -9,14 +9,14 @@
 //! read by a system call instead of the vDSO, whose instructions are missing from the figures: one
 //! reading per sub-batch. Where the instructions go, `callgrind_annotate FILE` tells.
 
+#[path = "common/callgrind.rs"]
+mod callgrind;
 #[path = "reflector_path/rig.rs"]
 mod rig;
 
 use std::env;
 use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use rig::{Case, Rig, STRETCH};
 
@@ -57,22 +57,6 @@ fn pass_packets(name: &str) -> Result<(), Box<dyn Error>> {
 
 /// Runs this program under valgrind; returns the instructions and where the profile is.
 fn count(case: Case) -> Result<(u64, PathBuf), Box<dyn Error>> {
-    let profile =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("reflector-{}.callgrind", case.name));
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--collect-atstart=no"])
-        .arg("--toggle-collect=*Rig*turns*")
-        .arg(format!("--callgrind-out-file={}", profile.display()))
-        .arg(env::current_exe()?)
-        .args([CHILD, case.name])
-        .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(format!("valgrind: {}\n{words}", output.status).into());
-    }
-    let text = fs::read_to_string(&profile)?;
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
-    let total = total.ok_or("valgrind's profile has no total")?;
-    Ok((total.trim().parse()?, profile))
+    let profile = format!("reflector-{}", case.name);
+    callgrind::count("*Rig*turns*", &profile, &[CHILD, case.name])
 }

@@ -13,13 +13,13 @@
 //!
 //! Processor time of this thread. With `--instructions`, valgrind counts instead, for one session.
 
+#[path = "common/callgrind.rs"]
+mod callgrind;
+
 use std::env;
 use std::error::Error;
-use std::fs;
 use std::hint::black_box;
 use std::net::IpAddr;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -130,7 +130,7 @@ struct Rig {
 impl Rig {
     /// A table with so many sessions.
     fn new(number: u32) -> Result<Self, Box<dyn Error>> {
-        let sessions = Sessions::new(DEFAULT_LIMIT, DEFAULT_IDLE)?;
+        let sessions = Sessions::new(DEFAULT_LIMIT as usize, DEFAULT_IDLE)?;
         for session in 0..number {
             if sessions.next(&Packet::of(session, 0)?.key()) != Some(0) {
                 return Err("a session is not new or has no room".into());
@@ -240,28 +240,8 @@ fn processor_time() -> Result<Duration, Box<dyn Error>> {
 
 /// Instructions per packet, of this program under valgrind.
 fn count(way: Way) -> Result<u64, Box<dyn Error>> {
-    let profile =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sessions-{}.callgrind", way.name()));
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--collect-atstart=no"])
-        .arg(format!(
-            "--toggle-collect=reflector_sessions::{}",
-            way.name()
-        ))
-        .arg(format!("--callgrind-out-file={}", profile.display()))
-        .arg(env::current_exe()?)
-        .args([CHILD, way.name()])
-        .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(format!("valgrind: {}\n{words}", output.status).into());
-    }
-    let text = fs::read_to_string(&profile)?;
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
-    let total: u64 = total
-        .ok_or("valgrind's profile has no total")?
-        .trim()
-        .parse()?;
+    let measured = format!("reflector_sessions::{}", way.name());
+    let profile = format!("sessions-{}", way.name());
+    let (total, _) = callgrind::count(&measured, &profile, &[CHILD, way.name()])?;
     Ok(total / (COUNTED.div_ceil(BATCHES) * BATCHES * BATCH) as u64)
 }

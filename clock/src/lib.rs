@@ -8,7 +8,7 @@ mod discipline;
 mod system;
 
 pub use discipline::Discipline;
-pub use system::SystemClock;
+pub use system::{SystemClock, utc};
 
 use wire::time::{Tai, Utc};
 

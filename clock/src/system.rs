@@ -1,5 +1,6 @@
 //! The system clock, read without a system call (vDSO).
 
+use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use wire::time::{Tai, Utc};
 
@@ -26,11 +27,20 @@ impl Clock for SystemClock {
 /// Nanoseconds since the clock's epoch. These two clocks exist on every kernel since 3.10; if one
 /// cannot be read all the same, 0 stands for "unknown", as an all-zero NTP timestamp does.
 fn read(clock: ClockId) -> i64 {
-    clock_gettime(clock).map_or(0, |at| {
-        at.tv_sec()
-            .saturating_mul(NANOS_PER_SECOND)
-            .saturating_add(at.tv_nsec())
-    })
+    clock_gettime(clock).map_or(0, nanos)
+}
+
+/// What the kernel says of a time on the UTC scale: the arrival of a datagram, say.
+#[inline]
+pub fn utc(at: TimeSpec) -> Utc {
+    Utc::from_nanos(nanos(at))
+}
+
+#[inline]
+fn nanos(at: TimeSpec) -> i64 {
+    at.tv_sec()
+        .saturating_mul(NANOS_PER_SECOND)
+        .saturating_add(at.tv_nsec())
 }
 
 #[cfg(test)]

@@ -20,6 +20,12 @@ pub struct Address {
     pub usable: bool,
 }
 
+/// Whether an address means nothing without its interface: IPv6 link-local unicast (RFC 4291 section
+/// 2.5.6). To Linux, IPv4 has none of that kind: 169.254.0.0/16 is routed like any other network.
+pub const fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
 /// Octets of `struct ifaddrmsg` (`include/uapi/linux/if_addr.h`).
 const HEADER: usize = 8;
 
@@ -59,6 +65,20 @@ fn is_usable(flags: AddressFlags) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_ipv6_has_addresses_that_need_an_interface() {
+        for (ip, expected) in [
+            ("fe80::1", true),
+            ("febf:ffff::", true),
+            ("fec0::1", false),
+            ("ff02::1", false),
+            ("169.254.0.1", false),
+            ("::ffff:169.254.0.1", false),
+        ] {
+            assert_eq!(is_link_local(ip.parse().unwrap()), expected, "{ip}");
+        }
+    }
 
     /// `struct ifaddrmsg` and attributes, as the kernel lays them out: all by hand.
     fn message(family: u8, flags: u8, attributes: &[(u16, &[u8])]) -> Vec<u8> {

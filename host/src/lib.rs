@@ -15,7 +15,7 @@ mod netlink;
 mod view;
 mod watch;
 
-pub use address::Address;
+pub use address::{Address, is_link_local};
 pub use link::{Link, LinkKind};
 pub use netlink::Netlink;
 pub use view::HostView;

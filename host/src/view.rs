@@ -10,7 +10,7 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::libc;
 
-use crate::address::{self, Address};
+use crate::address::{self, Address, is_link_local};
 use crate::link::{self, Link, LinkKind};
 use crate::netlink::Netlink;
 
@@ -164,10 +164,6 @@ impl HostView {
                 })
         })
     }
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use tracing::warn;
 
 use crate::args::CpuList;
 use crate::error::Error;
@@ -76,12 +77,14 @@ pub fn chosen(asked: Option<&CpuList>) -> Result<Vec<usize>, Error> {
     }
 }
 
-/// Pins the calling thread.
-///
-/// # Errors
-///
-/// The processor went offline, or a cpuset forbids it by now.
-pub fn pin(cpu: usize) -> io::Result<()> {
+/// Pins the calling worker, or warns: the processor went offline, or a cpuset forbids it by now.
+pub fn pin_or_warn(cpu: usize) {
+    if let Err(error) = pin(cpu) {
+        warn!("cannot pin a worker to processor {cpu} ({error}): the kernel chooses");
+    }
+}
+
+fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)

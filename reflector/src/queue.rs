@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use clock::SystemClock;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use tracing::warn;
 use xsk::{BindMode, ChunkFit, Rejected, Socket, SocketConfig, Statistics, Umem, UmemConfig};
 
 use crate::args::{Args, Poll};
@@ -246,9 +245,7 @@ impl Drop for RaiseOnExit<'_> {
 
 fn serve(mut worker: QueueWorker, cpu: usize, poll: Poll, stop: &Stop) -> Outcome {
     let _raise = RaiseOnExit(stop);
-    if let Err(error) = cpus::pin(cpu) {
-        warn!("cannot pin a worker to processor {cpu} ({error}): the kernel chooses");
-    }
+    cpus::pin_or_warn(cpu);
     let error = reflect_until(&mut worker, poll, stop).err();
     Outcome {
         statistics: worker.kernel().statistics().ok(),

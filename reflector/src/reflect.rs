@@ -1,7 +1,7 @@
 //! The decision: what a test packet is answered with. Pure: no clock, no socket, no frame.
 //!
 //! Two steps, so that the transmit timestamp can come last. [`decide`] turns a request into all of
-//! its reply that does not depend on T3; [`finish`] writes T3 and its Error Estimate. Between the
+//! its reply that does not depend on T3; [`Departure::finish`] writes T3 and its Error Estimate. Between the
 //! two a caller addresses the packet, waits for room, reads the clock once for a whole batch.
 
 use wire::checksum::Sum;
@@ -63,7 +63,7 @@ impl Timescale {
 #[must_use]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Answer it: the payload holds the reply but for what [`finish`] writes.
+    /// Answer it: the payload holds the reply but for what [`Departure::finish`] writes.
     Reply(Pending),
     /// Do not answer.
     Ignore(Ignored),
@@ -290,23 +290,16 @@ impl Departure {
         self.stamp(pending).sum
     }
 
-    /// As [`finish`].
+    /// Writes the transmit timestamp T3 and the Error Estimate, which speaks for T2 and T3.
+    ///
+    /// `payload` is the reply that [`decide`] left. Returns false, and writes nothing, if it is shorter
+    /// than a reply (which [`decide`] does not leave).
     #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "a reply is stamped once")]
     pub fn finish(&self, pending: Pending, payload: &mut [u8]) -> bool {
         let stamp = self.stamp(&pending);
         twamp::write_transmit(payload, stamp.timestamp, stamp.estimate).is_ok()
     }
-}
-
-/// Writes the transmit timestamp T3 and the Error Estimate, which speaks for T2 and T3. For many
-/// packets with one T3 there is [`Departure`].
-///
-/// `payload` is the reply that [`decide`] left. Returns false, and writes nothing, if it is shorter
-/// than a reply (which [`decide`] does not leave).
-#[inline]
-pub fn finish(pending: Pending, payload: &mut [u8], at: Tai, timescale: Timescale) -> bool {
-    Departure::new(at, timescale).finish(pending, payload)
 }
 
 #[cfg(test)]
@@ -361,7 +354,7 @@ mod tests {
         assert_eq!(pending.payload_len(), 44);
         let before_t3 = payload;
         let t3 = Tai::from_nanos(T2.nanos() + 500_000_000);
-        assert!(finish(pending, &mut payload, t3, TIMESCALE));
+        assert!(Departure::new(t3, TIMESCALE).finish(pending, &mut payload));
 
         assert_eq!(payload[..4], request()[..4], "sequence copied");
         assert_eq!(payload[4..12], [0xe8, 0xfe, 0x6f, 0x81, 0, 0, 0, 0], "T3");

@@ -83,7 +83,7 @@ mod atomic {
 }
 
 /// Sessions in a table unless told otherwise.
-pub const DEFAULT_LIMIT: usize = 1_000_000;
+pub const DEFAULT_LIMIT: u32 = 1_000_000;
 /// Time after which a session without packets ends unless told otherwise: REFWAIT (RFC 5357 section
 /// 4.2).
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(900);

@@ -5,12 +5,11 @@
 mod common;
 
 use std::fs;
-use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::{Reflector, SILENCE, command, has_xdp};
+use common::{Reflector, command, has_xdp, is_answered};
 use nix::sys::signal::Signal;
 use testbed::{DEFAULT_TIMEOUT, End, Need, Veth, VethConfig, skip_unless, wait_until};
 
@@ -194,16 +193,6 @@ fn it_goes_on_when_its_interface_disappears_and_comes_back() {
         "{}",
         summary.0
     );
-}
-
-/// One exchange from a kernel socket at the sender's end.
-fn is_answered(veth: &Veth) -> bool {
-    veth.sender.namespace.run(|| {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(SILENCE)).unwrap();
-        socket.connect(veth.reflector.socket_v4(862)).unwrap();
-        socket.send(&[0; 44]).is_ok() && socket.recv(&mut [0; 64]).is_ok()
-    })
 }
 
 #[test]

@@ -4,11 +4,18 @@ pub mod listener;
 pub mod values;
 
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum, value_parser};
 
+use crate::session;
+
 pub use listener::{ListenerArgs, ListenerSpec};
+
+/// As typed.
+static DEFAULT_IDLE: LazyLock<String> =
+    LazyLock::new(|| format!("{}s", session::DEFAULT_IDLE.as_secs()));
 
 // In strings: Markdown has no place in a terminal.
 const ABOUT: &str =
@@ -111,12 +118,18 @@ pub struct Args {
     pub ring_size: u32,
 
     /// Sessions that are counted at once, at most, over all listeners with --sequence stateful.
-    #[arg(long, help_heading = "Sessions", value_name = "N", default_value_t = 1_000_000,
+    #[arg(long, help_heading = "Sessions", value_name = "N", default_value_t = session::DEFAULT_LIMIT,
           value_parser = value_parser!(u32).range(1..=100_000_000))]
     pub session_limit: u32,
 
     /// A session without packets for so long makes room for another.
-    #[arg(long, help_heading = "Sessions", value_name = "TIME", default_value = "900s", value_parser = values::session_timeout)]
+    #[arg(
+        long,
+        help_heading = "Sessions",
+        value_name = "TIME",
+        default_value = DEFAULT_IDLE.as_str(),
+        value_parser = values::session_timeout
+    )]
     pub session_timeout: Duration,
 
     /// Log more: once for what is chosen and why, twice for every detail.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
-use host::{HostView, Link};
+use host::{HostView, Link, is_link_local};
 
 use super::{Answerer, Answering, Place, Rulebook, Scope};
 use crate::listener::Listener;
@@ -204,8 +204,4 @@ impl<'a> Views<'a> {
 fn broadcast(address: Ipv4Addr, prefix_len: u8) -> Option<Ipv4Addr> {
     let host = u32::MAX.checked_shr(prefix_len.into())?;
     (prefix_len <= 30).then(|| Ipv4Addr::from_bits(address.to_bits() | host))
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

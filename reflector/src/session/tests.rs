@@ -204,7 +204,14 @@ fn touching_changes_nothing() {
 
 #[test]
 fn a_session_takes_at_most_128_octets_and_the_limit_can_be_reached() {
-    for limit in [1000, 15_600, 15_601, 31_201, 100_000, DEFAULT_LIMIT] {
+    for limit in [
+        1000,
+        15_600,
+        15_601,
+        31_201,
+        100_000,
+        DEFAULT_LIMIT as usize,
+    ] {
         let sessions = Sessions::new(limit, DEFAULT_IDLE).unwrap();
         let octets: usize = sessions.shards.iter().map(Shard::octets).sum();
         assert!(octets <= 128 * limit, "{octets} for {limit}");

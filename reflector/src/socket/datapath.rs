@@ -6,7 +6,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clock::SystemClock;
-use tracing::warn;
 
 use super::counters::SocketCounters;
 use super::open::{self, OpenError};
@@ -178,11 +177,6 @@ impl SocketDatapath {
         self.workers.len()
     }
 
-    /// The sockets that are open.
-    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
-        self.bound.iter().map(|bound| &bound.binding)
-    }
-
     /// Brings the sockets in line with another plan: closes what is no longer in it, opens what is
     /// new in it, and leaves the rest alone. Returns why sockets could not be opened; another call
     /// tries again.
@@ -352,12 +346,8 @@ impl Handle {
                 .name(format!("socket-{place}"))
                 .spawn(move || {
                     let _raise = RaiseOnExit(&stop);
-                    if let Some(cpu) = cpu
-                        && let Err(error) = cpus::pin(cpu)
-                    {
-                        warn!(
-                            "cannot pin a worker to processor {cpu} ({error}): the kernel chooses"
-                        );
+                    if let Some(cpu) = cpu {
+                        cpus::pin_or_warn(cpu);
                     }
                     let worker = Worker::new(SystemClock, shared, counters, tx_batch);
                     serve(worker, watch, &inbox, poll, &stop)

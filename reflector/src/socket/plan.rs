@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use host::{HostView, Link};
+use host::{HostView, Link, is_link_local};
 
 use crate::listener::{Listener, Vlan};
 use crate::rule::ListenerId;
@@ -318,10 +318,6 @@ fn share(port: u16, device: Option<&Device>, wants: Vec<Want>) -> Vec<Binding> {
             listeners,
         })
         .collect()
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, Timestamps, recvmmsg,
 };
-use nix::sys::time::TimeSpec;
 use wire::time::Utc;
 
 /// Datagrams taken by one system call at most.
@@ -196,7 +195,7 @@ fn read(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<Arrival> {
             }
             ControlMessageOwned::Ipv4Tos(octet) => tos = Some(octet),
             ControlMessageOwned::Ipv6TClass(octet) => tos = u8::try_from(octet).ok(),
-            ControlMessageOwned::ScmTimestampsns(stamps) => stamp = Some(utc(stamps.system)),
+            ControlMessageOwned::ScmTimestampsns(stamps) => stamp = Some(clock::utc(stamps.system)),
             _ => {}
         }
     }
@@ -239,14 +238,4 @@ fn destination_v6(info: &in6_pktinfo) -> Destination {
         unicast: !address.is_multicast(),
         device: info.ipi6_ifindex,
     }
-}
-
-fn utc(stamp: TimeSpec) -> Utc {
-    const NANOS_PER_SECOND: i64 = 1_000_000_000;
-    Utc::from_nanos(
-        stamp
-            .tv_sec()
-            .saturating_mul(NANOS_PER_SECOND)
-            .saturating_add(stamp.tv_nsec()),
-    )
 }

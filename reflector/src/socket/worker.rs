@@ -1,11 +1,12 @@
 //! One worker: takes datagrams from its sockets, decides, answers. The only place that sees sockets
 //! and decisions together.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
+use host::is_link_local;
 use nix::errno::Errno;
 use wire::time::Tai;
 
@@ -276,10 +277,6 @@ impl<C: Clock> Worker<C> {
             }
         }
     }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// Whether receiving makes no sense any more. Everything else is news of the network.

@@ -5,11 +5,12 @@
 pub mod arena;
 pub mod load;
 
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use testbed::{DEFAULT_TIMEOUT, End, Process};
+use testbed::{DEFAULT_TIMEOUT, End, Process, Veth};
 
 /// How long a reply that must not come is waited for, after one that must come has come.
 pub const SILENCE: Duration = Duration::from_millis(50);
@@ -19,6 +20,16 @@ pub fn command(interface: &str, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reflector"));
     command.args(["--interface", interface]).args(options);
     command
+}
+
+/// Whether one exchange from a kernel socket at the sender's end succeeds.
+pub fn is_answered(veth: &Veth) -> bool {
+    veth.sender.namespace.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(SILENCE)).unwrap();
+        socket.connect(veth.reflector.socket_v4(862)).unwrap();
+        socket.send(&[0; 44]).is_ok() && socket.recv(&mut [0; 64]).is_ok()
+    })
 }
 
 /// A running reflector that has said `ready`.

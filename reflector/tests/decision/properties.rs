@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use proptest::prelude::*;
-use reflector::reflect::{Departure, Ignored, Verdict, decide, finish, reply_len, session_ssid};
+use reflector::reflect::{Departure, Ignored, Verdict, decide, reply_len, session_ssid};
 use reflector::rule::{SequencePolicy, ShortPolicy};
 
 use crate::model::{Case, case};
@@ -38,12 +38,8 @@ fn run(case: &Case, stale: u8, room: usize) -> Outcome {
     let answer = match verdict {
         Verdict::Reply(pending) => {
             let len = pending.payload_len();
-            assert!(finish(
-                pending,
-                &mut buffer[..len],
-                case.departure,
-                case.timescale
-            ));
+            let departure = Departure::new(case.departure, case.timescale);
+            assert!(departure.finish(pending, &mut buffer[..len]));
             Ok(len)
         }
         Verdict::Ignore(reason) => Err(reason),

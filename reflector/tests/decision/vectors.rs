@@ -1,6 +1,6 @@
 //! The vectors of the protocol reference, through the decision.
 
-use reflector::reflect::{Ignored, Received, Timescale, Verdict, decide, finish};
+use reflector::reflect::{Departure, Ignored, Received, Timescale, Verdict, decide};
 use reflector::rule::{Format, Padding, Rule, SequencePolicy};
 use serde_json::Value;
 use wire::error_estimate::ErrorEstimate;
@@ -62,12 +62,8 @@ fn reflect(request: &[u8], expected: &[u8], tos: u8, rule: &Rule, count: u32) ->
         panic!("not answered");
     };
     let len = pending.payload_len();
-    assert!(finish(
-        pending,
-        &mut buffer,
-        time(&expected[4..12]),
-        timescale
-    ));
+    let departure = Departure::new(time(&expected[4..12]), timescale);
+    assert!(departure.finish(pending, &mut buffer));
     buffer.truncate(len);
     buffer
 }

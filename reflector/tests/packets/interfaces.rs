@@ -15,6 +15,15 @@ fn request(veth: &Veth, ip: Ip, source_port: u16, port: u16) -> UdpFrame {
     frame.payload(&light(44))
 }
 
+/// The pair of the other interface, whose raw peer needs not answer for its addresses either.
+fn second(rig: &Rig) -> Veth {
+    let config = VethConfig {
+        permanent_neighbours: true,
+        ..VethConfig::default()
+    };
+    rig.veth.second(&config).unwrap()
+}
+
 /// The part of a summary that is about one interface.
 fn about(summary: &Summary, interface: &str) -> Summary {
     let title = format!("reflector on {interface} ");
@@ -27,11 +36,7 @@ fn about(summary: &Summary, interface: &str) -> Summary {
 fn each_interface_has_listeners_of_its_own_and_shares_another() {
     skip_unless!(Need::Xdp);
     let rig = Rig::new();
-    let config = VethConfig {
-        permanent_neighbours: true,
-        ..VethConfig::default()
-    };
-    let second = rig.veth.second(&config).unwrap();
+    let second = second(&rig);
     let reflector = rig.start(&[
         "interface=veth-r,port=900,dscp=cs1",
         "interface=veth-r2,port=900,dscp=cs2",
@@ -98,11 +103,7 @@ fn each_interface_has_listeners_of_its_own_and_shares_another() {
 fn the_slow_path_knows_the_interface_too() {
     skip_unless!(Need::Xdp);
     let rig = Rig::new();
-    let config = VethConfig {
-        permanent_neighbours: true,
-        ..VethConfig::default()
-    };
-    let second = rig.veth.second(&config).unwrap();
+    let second = second(&rig);
     let reflector = rig.start(&[
         "interface=veth-r,port=900,dscp=cs1",
         "interface=veth-r2,port=900,dscp=cs2",
@@ -143,11 +144,7 @@ fn link_local(end: &End, port: u16) -> SocketAddr {
 fn a_link_local_address_is_answered_on_its_own_link_alone() {
     skip_unless!(Need::Xdp);
     let rig = Rig::new();
-    let config = VethConfig {
-        permanent_neighbours: true,
-        ..VethConfig::default()
-    };
-    let second = rig.veth.second(&config).unwrap();
+    let second = second(&rig);
     let reflector = rig.start(&["interface=veth-r,interface=veth-r2"]);
     let second_peer = RawPeer::open(&second.sender).unwrap();
     let pairs = [(&rig.veth, &rig.peer), (&second, &second_peer)];

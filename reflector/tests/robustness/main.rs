@@ -13,9 +13,7 @@ mod queues;
 mod removal;
 mod two_interfaces;
 
-use std::net::UdpSocket;
-
-use common::{Reflector, SILENCE};
+use common::{Reflector, is_answered};
 use testbed::{DEFAULT_TIMEOUT, Process, Signal, Veth, VethConfig, wait_until};
 
 /// A pair whose raw peer needs not answer for its addresses.
@@ -56,16 +54,6 @@ fn pause(process: &Process) {
 
 fn resume(process: &Process) {
     process.signal(Signal::SIGCONT).unwrap();
-}
-
-/// One exchange from a kernel socket at the sender's end.
-fn is_answered(veth: &Veth) -> bool {
-    veth.sender.namespace.run(|| {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(SILENCE)).unwrap();
-        socket.connect(veth.reflector.socket_v4(862)).unwrap();
-        socket.send(&[0; 44]).is_ok() && socket.recv(&mut [0; 64]).is_ok()
-    })
 }
 
 fn await_answer(veth: &Veth) {

@@ -75,6 +75,14 @@ fn mutate(frame: &mut Vec<u8>, mutation: &Mutation) {
     }
 }
 
+fn mutated(original: &[u8], mutations: &[Mutation]) -> Vec<u8> {
+    let mut frame = original.to_vec();
+    for mutation in mutations {
+        mutate(&mut frame, mutation);
+    }
+    frame
+}
+
 fn octets_below(below: &Below, original: &[u8]) -> Vec<u8> {
     let meta = meta_of(original).unwrap();
     match below {
@@ -119,10 +127,7 @@ proptest! {
         let frames = good_frames();
         for (start, mutations, below) in &cases {
             let original = start.get(&frames);
-            let mut frame = original.clone();
-            for mutation in mutations {
-                mutate(&mut frame, mutation);
-            }
+            let frame = mutated(original, mutations);
             let reply = bench.exchange(&frame, &octets_below(below, original));
             if is_beyond_etherparse(&frame) {
                 continue;
@@ -155,10 +160,7 @@ proptest! {
         let frames = good_frames();
         for (start, mutations, below) in &cases {
             let original = start.get(&frames);
-            let mut frame = original.clone();
-            for mutation in mutations {
-                mutate(&mut frame, mutation);
-            }
+            let frame = mutated(original, mutations);
             let reply = bench.exchange(&frame, &octets_below(below, original));
             if let Some(reply) = reply.filter(|_| !is_beyond_etherparse(&frame)) {
                 prop_assert!(may_be_answered(&frame), "answered {frame:02x?}");

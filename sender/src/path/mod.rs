@@ -18,10 +18,10 @@ mod route;
 
 pub use error::PathError;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use host::{HostView, Link, Netlink};
+use host::{HostView, Link, Netlink, is_link_local};
 use route::{Query, Route};
 
 /// How long a neighbour may take to answer: the kernel asks three times, a second apart.
@@ -209,10 +209,6 @@ fn check_source(
     } else {
         Err(PathError::NotLocal(source))
     }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if Ipv6Addr::is_unicast_link_local(&v6))
 }
 
 /// MAC address of an interface that frames can leave by.

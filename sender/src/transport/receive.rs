@@ -10,8 +10,6 @@ use clock::{Clock, SystemClock};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, Timestamps, recvmmsg};
-use nix::sys::time::TimeSpec;
-use wire::time::Utc;
 
 use super::{Datagram, HEAD_MAX, Receive, Trouble, icmp};
 use crate::measure::{Reception, T4Source};
@@ -124,7 +122,7 @@ impl SocketReceive {
                 match control {
                     ControlMessageOwned::ScmTimestampsns(stamps) => {
                         reception = Reception {
-                            t4: utc(stamps.system),
+                            t4: clock::utc(stamps.system),
                             source: T4Source::Kernel,
                         };
                     }
@@ -203,15 +201,5 @@ fn is_fatal(error: Errno) -> bool {
     matches!(
         error,
         Errno::EBADF | Errno::EFAULT | Errno::EINVAL | Errno::ENOTSOCK
-    )
-}
-
-fn utc(stamp: TimeSpec) -> Utc {
-    const NANOS_PER_SECOND: i64 = 1_000_000_000;
-    Utc::from_nanos(
-        stamp
-            .tv_sec()
-            .saturating_mul(NANOS_PER_SECOND)
-            .saturating_add(stamp.tv_nsec()),
     )
 }

@@ -60,7 +60,7 @@ fn reply_fields() -> impl Strategy<Value = ReplyFields> {
     })
 }
 
-fn reply_format() -> impl Strategy<Value = ReplyFormat> {
+pub fn reply_format() -> impl Strategy<Value = ReplyFormat> {
     let header = prop_oneof![
         Just(ReplyHeader::Light),
         any::<u8>().prop_map(|tos| ReplyHeader::LightDscp { tos }),

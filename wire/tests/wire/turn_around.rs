@@ -7,11 +7,11 @@ use wire::frame::{
     turn_around, verify_ipv4_header, verify_udp,
 };
 use wire::twamp::{
-    PaddingPolicy, ReplyFields, ReplyFormat, ReplyHeader, transmit_sum, write_reply_as,
-    write_transmit,
+    PaddingPolicy, ReplyFields, ReplyFormat, transmit_sum, write_reply_as, write_transmit,
 };
 
 use crate::frames::{any_frame, any_layout, good_frame, shapes, test_frame};
+use crate::reflection::reply_format;
 
 const PAYLOAD: [u8; 44] = [0x5a; 44];
 
@@ -184,20 +184,6 @@ fn reflect(
         .plus_payload_len(len)
         .seal(frame, &layout);
     layout
-}
-
-fn reply_format() -> impl Strategy<Value = ReplyFormat> {
-    let header = prop_oneof![
-        Just(ReplyHeader::Light),
-        any::<u8>().prop_map(|tos| ReplyHeader::LightDscp { tos }),
-        any::<u16>().prop_map(|ssid| ReplyHeader::Stamp { ssid }),
-    ];
-    let padding = prop_oneof![
-        Just(PaddingPolicy::SameOffset),
-        Just(PaddingPolicy::Shift),
-        Just(PaddingPolicy::Zero),
-    ];
-    (header, padding).prop_map(|(header, padding)| ReplyFormat { header, padding })
 }
 
 proptest! {
