@@ -9,16 +9,16 @@
 //! read by a system call instead of the vDSO, whose instructions are missing from the figures: one
 //! reading per sub-batch. Where the instructions go, `callgrind_annotate FILE` tells.
 
+#[path = "common/callgrind.rs"]
+mod callgrind;
 #[path = "reflector_path/rig.rs"]
 mod rig;
 
 use std::env;
 use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use rig::{Case, Rig, STRETCH};
+use callgrind::count;
+use rig::{Case, Requests, Rig, STRETCH};
 
 /// Packets per count.
 const PACKETS: usize = 50 * STRETCH;
@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{:>20} {:>24}", "case", "instructions per packet");
     for case in Case::ALL {
-        let (instructions, profile) = count(case)?;
+        let name = format!("reflector-{}", case.name);
+        let (instructions, profile) = count(&name, "*Rig*turns*", &[CHILD, case.name])?;
         println!(
             "{:>20} {:>24}   {}",
             case.name,
@@ -48,31 +49,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What is counted.
 fn pass_packets(name: &str) -> Result<(), Box<dyn Error>> {
     let case = Case::ALL.into_iter().find(|known| known.name == name);
-    let mut rig = Rig::new(case.ok_or("no such case")?)?;
+    let case = case.ok_or("no such case")?;
+    let mut rig = Rig::new(case, Requests::new(&case, 1)?)?;
     for _ in 0..PACKETS / STRETCH {
         rig.stretch()?;
     }
     rig.check()
-}
-
-/// Runs this program under valgrind; returns the instructions and where the profile is.
-fn count(case: Case) -> Result<(u64, PathBuf), Box<dyn Error>> {
-    let profile =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("reflector-{}.callgrind", case.name));
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--collect-atstart=no"])
-        .arg("--toggle-collect=*Rig*turns*")
-        .arg(format!("--callgrind-out-file={}", profile.display()))
-        .arg(env::current_exe()?)
-        .args([CHILD, case.name])
-        .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(format!("valgrind: {}\n{words}", output.status).into());
-    }
-    let text = fs::read_to_string(&profile)?;
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
-    let total = total.ok_or("valgrind's profile has no total")?;
-    Ok((total.trim().parse()?, profile))
 }
