@@ -16,9 +16,9 @@ mod rig;
 
 use std::env;
 use std::error::Error;
-use std::path::PathBuf;
 
-use rig::{Case, Rig, STRETCH};
+use callgrind::count;
+use rig::{Case, Requests, Rig, STRETCH};
 
 /// Packets per count.
 const PACKETS: usize = 50 * STRETCH;
@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{:>20} {:>24}", "case", "instructions per packet");
     for case in Case::ALL {
-        let (instructions, profile) = count(case)?;
+        let name = format!("reflector-{}", case.name);
+        let (instructions, profile) = count(&name, "*Rig*turns*", &[CHILD, case.name])?;
         println!(
             "{:>20} {:>24}   {}",
             case.name,
@@ -48,15 +49,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What is counted.
 fn pass_packets(name: &str) -> Result<(), Box<dyn Error>> {
     let case = Case::ALL.into_iter().find(|known| known.name == name);
-    let mut rig = Rig::new(case.ok_or("no such case")?)?;
+    let case = case.ok_or("no such case")?;
+    let mut rig = Rig::new(case, Requests::new(&case, 1)?)?;
     for _ in 0..PACKETS / STRETCH {
         rig.stretch()?;
     }
     rig.check()
-}
-
-/// Runs this program under valgrind; returns the instructions and where the profile is.
-fn count(case: Case) -> Result<(u64, PathBuf), Box<dyn Error>> {
-    let profile = format!("reflector-{}", case.name);
-    callgrind::count("*Rig*turns*", &profile, &[CHILD, case.name])
 }

@@ -15,18 +15,26 @@
 
 #[path = "common/callgrind.rs"]
 mod callgrind;
+#[path = "common/per_packet.rs"]
+mod per_packet;
+#[path = "common/processor_time.rs"]
+mod processor_time;
 
 use std::env;
 use std::error::Error;
 use std::hint::black_box;
+use std::mem;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use nix::time::{ClockId, clock_gettime};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng as _, SeedableRng as _};
 use reflector::session::{DEFAULT_IDLE, DEFAULT_LIMIT, SessionKey, Sessions};
+
+use callgrind::count;
+use per_packet::per_packet;
+use processor_time::processor_time;
 
 const SESSIONS: [u32; 5] = [1, 100, 10_000, 100_000, 1_000_000];
 /// Packets that a worker takes from its ring at once.
@@ -58,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!(
                     "{:>10} {:>6} instructions per packet",
                     way.name(),
-                    count(way)?
+                    instructions(way)?
                 );
             }
             Ok(())
@@ -186,8 +194,6 @@ fn touched(sessions: &Sessions, batch: &[Packet; BATCH]) {
     }
 }
 
-/// One iteration is one packet. Whole stretches are run, at least as many packets as asked for, and
-/// the time is scaled to those asked for.
 fn measure() -> Result<(), Box<dyn Error>> {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
@@ -196,23 +202,13 @@ fn measure() -> Result<(), Box<dyn Error>> {
         .configure_from_args();
     for number in SESSIONS {
         let mut rig = Rig::new(number)?;
-        let mut failure = None;
+        let mut outcome = Ok(());
         let mut group = criterion.benchmark_group("sessions");
         group.throughput(Throughput::Elements(1));
         for way in Way::ALL {
             group.bench_function(BenchmarkId::new(way.name(), number), |bencher| {
-                bencher.iter_custom(|packets| {
-                    let packets_each = (BATCHES * BATCH) as u64;
-                    let stretches = packets.div_ceil(packets_each);
-                    let mut took = Duration::ZERO;
-                    for _ in 0..stretches {
-                        match rig.stretch(way) {
-                            Ok(time) => took += time,
-                            Err(error) => failure = Some(error),
-                        }
-                    }
-                    scaled(took, packets, stretches * packets_each)
-                });
+                let passed = per_packet(bencher, BATCHES * BATCH, || rig.stretch(way));
+                outcome = mem::replace(&mut outcome, Ok(())).and(passed);
             });
         }
         group.finish();
@@ -220,28 +216,18 @@ fn measure() -> Result<(), Box<dyn Error>> {
         if counts.created != u64::from(number) || counts.refused > 0 {
             return Err(format!("other sessions than {number}: {counts:?}").into());
         }
-        failure.map_or(Ok(()), Err)?;
+        outcome?;
     }
     criterion.final_summary();
     Ok(())
 }
 
-/// `time` for `whole` packets, scaled to `packets` of them.
-fn scaled(time: Duration, packets: u64, whole: u64) -> Duration {
-    let nanos = time.as_nanos() * u128::from(packets) / u128::from(whole.max(1));
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
-/// Processor time of this thread so far: what others do on the processor does not count.
-fn processor_time() -> Result<Duration, Box<dyn Error>> {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    Ok(Duration::from(time))
-}
-
 /// Instructions per packet, of this program under valgrind.
-fn count(way: Way) -> Result<u64, Box<dyn Error>> {
-    let measured = format!("reflector_sessions::{}", way.name());
-    let profile = format!("sessions-{}", way.name());
-    let (total, _) = callgrind::count(&measured, &profile, &[CHILD, way.name()])?;
+fn instructions(way: Way) -> Result<u64, Box<dyn Error>> {
+    let (total, _) = count(
+        &format!("sessions-{}", way.name()),
+        &format!("reflector_sessions::{}", way.name()),
+        &[CHILD, way.name()],
+    )?;
     Ok(total / (COUNTED.div_ceil(BATCHES) * BATCHES * BATCH) as u64)
 }

@@ -18,6 +18,7 @@ use std::env;
 use std::error::Error;
 use std::path::PathBuf;
 
+use callgrind::count;
 use rig::{Part, Rig, STRETCH, Shared};
 
 /// Packets per count.
@@ -38,11 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     for sessions in [1, 100_000] {
         for part in Part::ALL {
-            let (instructions, profile) = count(part, sessions)?;
+            let (total, profile) = instructions(part, sessions)?;
             println!(
                 "{:>10} {sessions:>10} {:>24}   {}",
                 part.name(),
-                instructions / PACKETS as u64,
+                total / PACKETS as u64,
                 profile.display()
             );
         }
@@ -63,13 +64,15 @@ fn pass_packets(part: &str, sessions: usize) -> Result<(), Box<dyn Error>> {
 }
 
 /// Runs this program under valgrind; returns the instructions and where the profile is.
-fn count(part: Part, sessions: usize) -> Result<(u64, PathBuf), Box<dyn Error>> {
+fn instructions(part: Part, sessions: usize) -> Result<(u64, PathBuf), Box<dyn Error>> {
     let measured = match part {
-        Part::Send => "*send_turns*",
-        Part::Receive => "*receive_turns*",
-        Part::Both => "*whole_turns*",
+        Part::Send => "send_turns",
+        Part::Receive => "receive_turns",
+        Part::Both => "whole_turns",
     };
-    let profile = format!("sender-{}-{sessions}", part.name());
-    let arguments = [CHILD, part.name(), &sessions.to_string()];
-    callgrind::count(measured, &profile, &arguments)
+    count(
+        &format!("sender-{}-{sessions}", part.name()),
+        &format!("*{measured}*"),
+        &[CHILD, part.name(), &sessions.to_string()],
+    )
 }

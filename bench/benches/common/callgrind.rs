@@ -1,4 +1,4 @@
-//! Instructions counted by valgrind.
+//! Counting instructions with valgrind.
 
 use std::env;
 use std::error::Error;
@@ -6,17 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs this program with `arguments` under valgrind, which counts within functions of the pattern
-/// `measured`. Returns the instructions and where the profile is, called `name`.
+/// Runs this program with `arguments` under valgrind; returns how many instructions it executed in
+/// functions that match `toggle` and what they call, and where the profile is: `name` tells it from
+/// others.
 pub fn count(
-    measured: &str,
     name: &str,
+    toggle: &str,
     arguments: &[&str],
 ) -> Result<(u64, PathBuf), Box<dyn Error>> {
     let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.callgrind"));
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--collect-atstart=no"])
-        .arg(format!("--toggle-collect={measured}"))
+        .arg(format!("--toggle-collect={toggle}"))
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(env::current_exe()?)
         .args(arguments)

@@ -2,21 +2,32 @@
 //!
 //! ```console
 //! $ cargo bench --package bench --bench reflector_path
+//! $ cargo bench --package bench --bench reflector_path -- --sessions
 //! ```
+//!
+//! The second is what numbering by session costs a packet, with few and with many sessions.
 //!
 //! Two readings of the thread's clock per 512 packets are in the figures. For instructions see
 //! `reflector_instructions`.
 
+#[path = "../common/per_packet.rs"]
+mod per_packet;
 mod rig;
+mod sessions;
 
+use std::env;
 use std::error::Error;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 
-use rig::{Case, Rig, STRETCH};
+use per_packet::per_packet;
+use rig::{Case, Requests, Rig, STRETCH};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if env::args().any(|argument| argument == "--sessions") {
+        return sessions::compare();
+    }
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
@@ -29,33 +40,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One iteration is one packet. Whole stretches are run, at least as many packets as asked for, and
-/// the time is scaled to those asked for.
 fn bench(criterion: &mut Criterion, case: Case) -> Result<(), Box<dyn Error>> {
-    let mut rig = Rig::new(case)?;
-    let mut failure = None;
+    let mut rig = Rig::new(case, Requests::new(&case, 1)?)?;
+    let mut outcome = Ok(());
     let mut group = criterion.benchmark_group("reflector");
     group.throughput(Throughput::Elements(1));
     group.bench_function(BenchmarkId::from_parameter(case.name), |bencher| {
-        bencher.iter_custom(|packets| {
-            let stretches = packets.div_ceil(STRETCH as u64);
-            let mut took = Duration::ZERO;
-            for _ in 0..stretches {
-                match rig.stretch() {
-                    Ok(time) => took += time,
-                    Err(error) => failure = Some(error),
-                }
-            }
-            scaled(took, packets, stretches * STRETCH as u64)
-        });
+        outcome = per_packet(bencher, STRETCH, || rig.stretch());
     });
     group.finish();
-    rig.check()?;
-    failure.map_or(Ok(()), Err)
-}
-
-/// `time` for `whole` packets, scaled to `packets` of them.
-fn scaled(time: Duration, packets: u64, whole: u64) -> Duration {
-    let nanos = time.as_nanos() * u128::from(packets) / u128::from(whole.max(1));
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    outcome?;
+    rig.check()
 }

@@ -8,23 +8,28 @@
 //! What the kernel and the network do is done between the measured stretches. Waking the kernel is a
 //! call that does nothing. Every reply of the last stretch is checked.
 
+#[path = "../common/processor_time.rs"]
+mod processor_time;
+
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clock::SystemClock;
 use ebpf::{RxMeta, StampSource};
-use nix::time::{ClockId, clock_gettime};
+use processor_time::processor_time;
+use rand_pcg::Pcg64Mcg;
+use rand_pcg::rand_core::{Rng as _, SeedableRng as _};
 use reflector::counters::QueueCounters;
 use reflector::datagram::Flow;
 use reflector::reflect::Timescale;
 use reflector::rule::{
     DscpPolicy, EcnPolicy, FlowLabelPolicy, Format, ListenerId, Rule, SequencePolicy, ShortPolicy,
 };
+use reflector::session::{self, DEFAULT_IDLE, DEFAULT_LIMIT, SessionKey};
 use reflector::worker::{Parts, RX_BATCH, Rules, Sessions, SharedTimescale, Worker};
 use testbed::{Datagram, UdpFrame};
 use wire::error_estimate::ErrorEstimate;
@@ -38,6 +43,9 @@ const TURNS: usize = 8;
 /// Packets per measured stretch.
 pub const STRETCH: usize = TURNS * RX_BATCH;
 const RING: u32 = 1024;
+const LISTENER: ListenerId = 3;
+/// Ports of a source address.
+const PORTS: u32 = 1000;
 
 /// What is sent, and how it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +58,10 @@ pub struct Case {
     pub len: usize,
     /// The XDP program left metadata.
     pub meta: bool,
-    /// By the session's own count, which is a single counter here.
+    /// By the session's own count.
     pub stateful: bool,
+    /// Sessions of a batch are brought into the cache before it is answered, as the table wants it.
+    pub touching: bool,
     /// Replies that share one T3: 64 in zero-copy mode, 8 in copy mode.
     pub tx_batch: usize,
 }
@@ -64,6 +74,7 @@ impl Case {
         len: 41,
         meta: true,
         stateful: false,
+        touching: true,
         tx_batch: 64,
     };
 
@@ -126,27 +137,31 @@ impl Rules for OneRule {
     }
 }
 
-/// One session: what a table costs is for the benchmarks of the table.
-#[derive(Debug, Default)]
-struct OneSession(AtomicU32);
+/// The reflector's own table, whose wish to have its slots touched need not be heard.
+#[derive(Debug)]
+struct Table {
+    sessions: session::Sessions,
+    touching: bool,
+}
 
-impl Sessions for OneSession {
-    type Key = (ListenerId, Flow, u16);
+impl Sessions for Table {
+    type Key = SessionKey;
 
-    fn key(listener: ListenerId, flow: &Flow, ssid: u16) -> Self::Key {
-        (listener, *flow, ssid)
+    fn key(listener: ListenerId, flow: &Flow, ssid: u16) -> SessionKey {
+        <session::Sessions as Sessions>::key(listener, flow, ssid)
     }
 
-    fn next(&self, session: &Self::Key) -> Option<u32> {
-        std::hint::black_box(session);
-        Some(self.0.fetch_add(1, Ordering::Relaxed))
+    fn next(&self, key: &SessionKey) -> Option<u32> {
+        self.sessions.next(key)
     }
 
     fn is_large(&self) -> bool {
-        false
+        self.touching && self.sessions.is_large()
     }
 
-    fn touch(&self, _sessions: &[Self::Key]) {}
+    fn touch(&self, keys: &[SessionKey]) {
+        self.sessions.touch(keys);
+    }
 }
 
 /// A kernel that is busy as it is.
@@ -165,18 +180,20 @@ impl Kernel for Idle {
 
 /// The worker and what it is fed with.
 pub struct Rig {
-    worker: Worker<Idle, SystemClock, OneRule, OneSession>,
+    worker: Worker<Idle, SystemClock, OneRule, Table>,
     kernel: KernelSide,
     counters: Arc<QueueCounters>,
+    sessions: Arc<Table>,
     case: Case,
-    frame: Vec<u8>,
-    meta: Vec<u8>,
-    delivered: u64,
+    requests: Arc<Requests>,
+    random: Pcg64Mcg,
+    delivered: usize,
 }
 
 impl Rig {
-    /// A worker that has seen nothing yet.
-    pub fn new(case: Case) -> Result<Self, Box<dyn Error>> {
+    /// A worker that has seen nothing yet, and will see packets of these flows: each once in order,
+    /// then any at random.
+    pub fn new(case: Case, requests: Arc<Requests>) -> Result<Self, Box<dyn Error>> {
         let umem = Umem::allocate(&UmemConfig {
             frames: 2 * RING,
             ..UmemConfig::default()
@@ -194,7 +211,7 @@ impl Rig {
             error_estimate: ErrorEstimate::from_nanos(1_000, true, TimestampFormat::Ntp),
         };
         let rule = Rule {
-            listener: 3,
+            listener: LISTENER,
             format: Format::ByLength,
             timestamps: TimestampFormat::Ntp,
             sequence: if case.stateful {
@@ -208,8 +225,10 @@ impl Rig {
             short: ShortPolicy::Answer,
             refuse_replies: true,
         };
-        let frame = frame(&case)?;
-        let meta = meta(&frame, rule.listener)?;
+        let sessions = Arc::new(Table {
+            sessions: session::Sessions::new(DEFAULT_LIMIT as usize, DEFAULT_IDLE)?,
+            touching: case.touching,
+        });
         let worker = Worker::new(Parts {
             queue,
             kernel: Idle,
@@ -217,7 +236,7 @@ impl Rig {
             timescale: Arc::new(SharedTimescale::new(timescale)),
             counters: Arc::clone(&counters),
             rules: Arc::new(ArcSwap::from_pointee(OneRule(rule))),
-            sessions: Arc::new(OneSession::default()),
+            sessions: Arc::clone(&sessions),
             ifindex: 1,
             tx_batch: case.tx_batch,
         });
@@ -225,9 +244,10 @@ impl Rig {
             worker,
             kernel,
             counters,
+            sessions,
             case,
-            frame,
-            meta: if case.meta { meta } else { Vec::new() },
+            requests,
+            random: Pcg64Mcg::seed_from_u64(1),
             delivered: 0,
         };
         // The first turn fills the fill ring.
@@ -237,12 +257,19 @@ impl Rig {
 
     /// Lets [`STRETCH`] packets pass; returns how much processor time the worker took.
     pub fn stretch(&mut self) -> Result<Duration, Box<dyn Error>> {
+        let flows = self.requests.flows();
         for _ in 0..STRETCH {
-            if !self.kernel.deliver(&self.frame, &self.meta) {
+            let flow = if self.delivered < flows {
+                self.delivered
+            } else {
+                usize::try_from(self.random.next_u32())? % flows
+            };
+            let frame = self.requests.frame(flow).ok_or("no such flow")?;
+            if !self.kernel.deliver(frame, &self.requests.meta) {
                 return Err("no room for a request".into());
             }
+            self.delivered += 1;
         }
-        self.delivered += STRETCH as u64;
         let start = processor_time()?;
         self.turns();
         let took = processor_time()?.saturating_sub(start);
@@ -261,14 +288,20 @@ impl Rig {
         Ok(took)
     }
 
-    /// Fails unless every packet was answered, and stamped as the case says.
+    /// Fails unless every packet was answered and stamped as the case says, and every flow was a
+    /// session if it is one that is counted.
     pub fn check(&self) -> Result<(), Box<dyn Error>> {
         let counters = &self.counters;
-        let unstamped = if self.case.meta { 0 } else { self.delivered };
-        let sound = counters.reflected.value() == self.delivered
-            && counters.user_space_stamps.value() == unstamped;
+        let delivered = self.delivered as u64;
+        let unstamped = if self.case.meta { 0 } else { delivered };
+        let seen = self.requests.flows().min(self.delivered) as u64;
+        let sessions = self.sessions.sessions.counts();
+        let sound = counters.reflected.value() == delivered
+            && counters.user_space_stamps.value() == unstamped
+            && sessions.created == if self.case.stateful { seen } else { 0 }
+            && sessions.refused == 0;
         if !sound {
-            return Err(format!("the rig does not hold: {counters:?}").into());
+            return Err(format!("the rig does not hold: {counters:?}, {sessions:?}").into());
         }
         Ok(())
     }
@@ -281,25 +314,57 @@ impl Rig {
     }
 }
 
-/// A request as a sender on another host sends it.
-fn frame(case: &Case) -> Result<Vec<u8>, Box<dyn Error>> {
-    const HOSTS: [(IpAddr, IpAddr); 2] = [
-        (
-            IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
-            IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        ),
-        (
-            IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
-            IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-        ),
-    ];
-    let (source, destination) = HOSTS[usize::from(case.v6)];
-    let source = SocketAddr::new(source, 40_000);
-    let destination = SocketAddr::new(destination, wire::twamp::UDP_PORT);
-    let frame = match (source, destination) {
-        (SocketAddr::V4(from), SocketAddr::V4(to)) => UdpFrame::v4(from, to),
-        (SocketAddr::V6(from), SocketAddr::V6(to)) => UdpFrame::v6(from, to),
-        _ => return Err("two families".into()),
+/// What is sent, made before anything is measured: a frame for each flow, and metadata, which is
+/// the same for all.
+#[derive(Debug)]
+pub struct Requests {
+    frames: Vec<u8>,
+    /// Octets of a frame.
+    len: usize,
+    meta: Vec<u8>,
+}
+
+impl Requests {
+    /// Of so many flows, which differ in source address and port.
+    pub fn new(case: &Case, flows: u32) -> Result<Arc<Self>, Box<dyn Error>> {
+        let first = frame(case, 0)?;
+        let meta = if case.meta { meta(&first)? } else { Vec::new() };
+        let len = first.len();
+        let mut frames = first;
+        for flow in 1..flows {
+            frames.extend(frame(case, flow)?);
+        }
+        Ok(Arc::new(Self { frames, len, meta }))
+    }
+
+    fn flows(&self) -> usize {
+        self.frames.len() / self.len
+    }
+
+    fn frame(&self, flow: usize) -> Option<&[u8]> {
+        self.frames.get(flow * self.len..(flow + 1) * self.len)
+    }
+}
+
+/// A request of this flow as a sender on another host sends it.
+fn frame(case: &Case, flow: u32) -> Result<Vec<u8>, Box<dyn Error>> {
+    let host = 2 + flow / PORTS;
+    let port = 20_000 + u16::try_from(flow % PORTS)?;
+    let frame = if case.v6 {
+        let [a, b, c, d] = host.to_be_bytes();
+        let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        let from = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, high, low);
+        let to = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        UdpFrame::v6(
+            SocketAddrV6::new(from, port, 0, 0),
+            SocketAddrV6::new(to, wire::twamp::UDP_PORT, 0, 0),
+        )
+    } else {
+        let [_, b, c, d] = host.to_be_bytes();
+        UdpFrame::v4(
+            SocketAddrV4::new(Ipv4Addr::new(10, b, c, d), port),
+            SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), wire::twamp::UDP_PORT),
+        )
     };
     let mut payload = vec![0; case.len];
     let request = wire::twamp::RequestFields {
@@ -312,11 +377,11 @@ fn frame(case: &Case) -> Result<Vec<u8>, Box<dyn Error>> {
 }
 
 /// What the XDP program writes below it.
-fn meta(frame: &[u8], listener: ListenerId) -> Result<Vec<u8>, Box<dyn Error>> {
+fn meta(frame: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
     let layout = Layout::parse(frame)?;
     let meta = RxMeta {
         arrival_ns: 1_700_000_037_123_456_789,
-        rule: listener,
+        rule: LISTENER,
         l3: layout.l3,
         l4: layout.l4,
         payload: layout.payload,
@@ -326,10 +391,4 @@ fn meta(frame: &[u8], listener: ListenerId) -> Result<Vec<u8>, Box<dyn Error>> {
         generation: 0,
     };
     Ok(meta.to_bytes().to_vec())
-}
-
-/// Processor time of this thread so far: what others do on the processor does not count.
-fn processor_time() -> Result<Duration, Box<dyn Error>> {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    Ok(Duration::from(time))
 }

@@ -8,6 +8,8 @@
 //! readings of the thread's clock per 256 packets are in the figures. For instructions see
 //! `sender_instructions`.
 
+#[path = "../common/per_packet.rs"]
+mod per_packet;
 mod rig;
 
 use std::error::Error;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 
+use per_packet::per_packet;
 use rig::{Part, Rig, STRETCH, Shared};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -32,31 +35,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One iteration is one packet. Whole stretches are run, at least as many packets as asked for, and
-/// the time is scaled to those asked for.
 fn bench(criterion: &mut Criterion, part: Part, sessions: usize) -> Result<(), Box<dyn Error>> {
     let shared = Shared::default();
     let mut rig = Rig::new(&shared, sessions)?;
     warm_up(&mut rig, sessions)?;
-    let mut failure = None;
+    let mut outcome = Ok(());
     let mut group = criterion.benchmark_group("sender");
     group.throughput(Throughput::Elements(1));
     group.bench_function(BenchmarkId::new(part.name(), sessions), |bencher| {
-        bencher.iter_custom(|packets| {
-            let stretches = packets.div_ceil(STRETCH as u64);
-            let mut took = Duration::ZERO;
-            for _ in 0..stretches {
-                match rig.stretch(part) {
-                    Ok(time) => took += time,
-                    Err(error) => failure = Some(error),
-                }
-            }
-            scaled(took, packets, stretches * STRETCH as u64)
-        });
+        outcome = per_packet(bencher, STRETCH, || rig.stretch(part));
     });
     group.finish();
-    rig.check(part)?;
-    failure.map_or(Ok(()), Err)
+    outcome?;
+    rig.check(part)
 }
 
 /// Sends and measures until every session has been touched, and the caches are as they will be.
@@ -66,10 +57,4 @@ fn warm_up(rig: &mut Rig<'_>, sessions: usize) -> Result<(), Box<dyn Error>> {
         rig.stretch(Part::Both)?;
     }
     rig.check(Part::Both)
-}
-
-/// `time` for `whole` packets, scaled to `packets` of them.
-fn scaled(time: Duration, packets: u64, whole: u64) -> Duration {
-    let nanos = time.as_nanos() * u128::from(packets) / u128::from(whole.max(1));
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }

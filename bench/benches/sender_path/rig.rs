@@ -9,6 +9,9 @@
 //! answers are those of our reflector, with checksums that have to be verified. Waking the kernel is
 //! a call that does nothing.
 
+#[path = "../common/processor_time.rs"]
+mod processor_time;
+
 use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,7 +21,7 @@ use std::time::Duration;
 
 use clock::{Clock, Discipline, SystemClock};
 use ebpf::{RxMeta, StampSource};
-use nix::time::{ClockId, clock_gettime};
+use processor_time::processor_time;
 use reflector::datagram::{Unanswered, answer, look};
 use reflector::reflect::{Departure, Timescale};
 use reflector::rule::{
@@ -360,10 +363,4 @@ impl<'a> Rig<'a> {
         };
         Ok((frame, meta.to_bytes()))
     }
-}
-
-/// Processor time of this thread so far: what others do on the processor does not count.
-fn processor_time() -> Result<Duration, Box<dyn Error>> {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    Ok(Duration::from(time))
 }
