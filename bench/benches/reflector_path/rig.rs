@@ -49,6 +49,10 @@ const PORTS: u32 = 1000;
 
 /// What is sent, and how it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a choice of its own, named where it is made"
+)]
 pub struct Case {
     /// For people.
     pub name: &'static str,

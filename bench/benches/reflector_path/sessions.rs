@@ -80,7 +80,8 @@ fn round(rig: &mut Rig) -> Result<f64, Box<dyn Error>> {
     for _ in 0..STRETCHES {
         took += rig.stretch()?;
     }
-    Ok(took.as_secs_f64() * 1e9 / (STRETCHES * STRETCH) as f64)
+    let packets = f64::from(u32::try_from(STRETCHES * STRETCH)?);
+    Ok(took.as_secs_f64() * 1e9 / packets)
 }
 
 /// The middle of what was measured, and where the middle half of it lies.
