@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use testbed::frames::CUSTOMER_TAG;
-use testbed::{DEFAULT_TIMEOUT, Need, RawPeer, VethConfig, skip_unless};
+use testbed::{DEFAULT_TIMEOUT, End, Need, RawPeer, VethConfig, skip_unless, wait_for};
 
 use crate::common::{Reflector, SILENCE, command, has_xdp};
 use crate::{OPTIONS, PORT, answer_to, exchange, numbered, veth, veth_with};
@@ -19,7 +19,7 @@ fn a_port_in_use_by_another_program_is_refused_with_nothing_attached() {
         ("10.86.2.1:862", "every IPv4 address on veth-r"),
         ("[fd00:862::1]:862", "every IPv6 address on veth-r"),
     ] {
-        let _other = near.namespace.run(|| UdpSocket::bind(address)).unwrap();
+        let _other = bound(near, address);
         let mut process = near.namespace.spawn(&mut command("veth-r", &[])).unwrap();
         let status = process.wait_exit(DEFAULT_TIMEOUT).unwrap();
         let stderr = process.stderr();
@@ -30,7 +30,16 @@ fn a_port_in_use_by_another_program_is_refused_with_nothing_attached() {
         assert!(stderr.contains(&expected), "{address}: {stderr}");
         assert!(!has_xdp(near));
     }
+    drop(bound(near, "0.0.0.0:862"));
+    drop(bound(near, "[::]:862"));
     Reflector::start(near, &[]).stop();
+}
+
+/// A socket at an end, once what was bound there before is gone: a child that another test starts at
+/// this moment may hold a copy of it until it executes its program.
+fn bound(end: &End, address: &str) -> UdpSocket {
+    let bind = || end.namespace.run(|| UdpSocket::bind(address)).ok();
+    wait_for("the port is free", DEFAULT_TIMEOUT, bind).unwrap()
 }
 
 #[test]
