@@ -46,11 +46,11 @@ pub enum Format {
 /// What follows the header of a TWAMP-Light reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Padding {
-    /// The octets of the request at the same offset: Symmetrical Size (RFC 6038 section 4).
+    /// The octets of the request at the same offset: Symmetrical Size (RFC 6038 section 5.2.2).
     #[default]
     SameOffset,
     /// The octets of the request, shifted behind the longer header: Reflect Octets (RFC 6038
-    /// section 4).
+    /// section 5.2.1).
     Shift,
     /// Zeros.
     Zero,

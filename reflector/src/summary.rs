@@ -142,6 +142,20 @@ impl Summary {
                 self.sockets.kernel_drops,
             )],
         )?;
+        write_counts(
+            f,
+            "worth knowing of UDP sockets",
+            [
+                (
+                    "T2 taken in user space",
+                    total(&|counters| counters.user_space_stamps.value()),
+                ),
+                (
+                    "receive calls refused by the kernel",
+                    total(&|counters| counters.receive_errors.value()),
+                ),
+            ],
+        )?;
         let without = if self.interfaces.is_empty() {
             "without a socket"
         } else {

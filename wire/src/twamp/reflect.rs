@@ -61,12 +61,12 @@ impl ReplyHeader {
 /// Which octets follow the header of the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PaddingPolicy {
-    /// Every octet of the request stays where it is: Symmetrical Size (RFC 6038 section 4) and
+    /// Every octet of the request stays where it is: Symmetrical Size (RFC 6038 section 5.2.2) and
     /// STAMP, whose TLVs have fixed places.
     #[default]
     SameOffset,
     /// The padding moves behind the longer header and loses its last octets: "truncate" of
-    /// RFC 5357 section 4.2.1 and Reflect Octets of RFC 6038 section 4.
+    /// RFC 5357 section 4.2.1 and Reflect Octets of RFC 6038 section 5.2.1.
     Shift,
     /// Zeros.
     Zero,
